@@ -167,8 +167,8 @@ def environment() -> dict[str, str]:
     return {
         "git_revision": revision or "unknown",
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
         "threads": str(torch.get_num_threads()),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
     }
