@@ -27,8 +27,11 @@ class TrainConfig(BaseSettings):
     # Network. Width 32 keeps the artifact below 12 MB, stride 1 gives its last exit the time to be worth waiting for.
     backbone: Literal["resnet18"] = Field("resnet18", description="layout of the backbone")
     width: int = Field(32, ge=1, description="channels of the first stage; each further stage doubles them")
-    last_stride: Literal[1, 2] = Field(
-        1, description="stride of the last stage; 2 is the published layout for 32×32 pixels, 1 keeps 7×7 of 28×28"
+    last_stride: int = Field(
+        1,
+        ge=1,
+        le=2,
+        description="stride of the last stage; 2 is the published layout for 32×32 pixels, 1 keeps 7×7 of 28×28",
     )
     exits: int = Field(4, ge=1, description="number of exits; 4 is the paper's, one after each stage of a ResNet")
     head_width: int = Field(128, ge=1, description="widest inner layer of a head; narrow heads keep early exits cheap")
@@ -46,7 +49,7 @@ class TrainConfig(BaseSettings):
     data: Path = Field(Path("data"), description="folder where torchvision keeps the data set")
     originals: Path = Field(
         Path("/usr/share/datasets/fashion-mnist"),
-        description="folder of the original files, used instead of a download (default: Debian's dataset-fashion-mnist)",
+        description="folder of the original files, used instead of a download (Debian: dataset-fashion-mnist)",
     )
     validation: int = Field(
         10_000, ge=1, description="training images held out; as many as the test set has, thresholds are chosen on them"

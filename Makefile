@@ -1,0 +1,51 @@
+# The server's environment is small; the one for training, export and tests has torch and takes minutes to make.
+PYTHON ?= python3
+EXTRA ?= cpu
+SERVE := .venv
+DEV := .venv-dev
+INSTALL = bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+ARGS ?=
+
+$(SERVE)/installed-$(EXTRA): pyproject.toml constraints.txt
+	rm -rf $(SERVE) && $(PYTHON) -m venv $(SERVE)
+	$(SERVE)/$(INSTALL) -e '.[$(EXTRA)]'
+	touch $@
+
+$(DEV)/installed: pyproject.toml constraints.txt
+	rm -rf $(DEV) && $(PYTHON) -m venv $(DEV)
+	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
+	touch $@
+
+.PHONY: serve test check format train export bench lock
+
+serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded model; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
+	$(SERVE)/bin/python -m service $(ARGS)
+
+test: $(DEV)/installed  ## run all tests; ARGS='-k policy' passes flags to pytest
+	$(DEV)/bin/python -m pytest $(ARGS)
+
+check: $(DEV)/installed  ## format, lint, types, import rules
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+
+format: $(DEV)/installed  ## rewrite the code as `make check` wants it
+	$(DEV)/bin/ruff format .
+	$(DEV)/bin/ruff check --fix .
+
+train: $(DEV)/installed  ## train the embedded model, or go on with it
+	$(DEV)/bin/python -m training $(ARGS)
+
+export: $(DEV)/installed  ## make the embedded model from what `make train` left
+	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx $(ARGS)
+
+bench: $(DEV)/installed  ## measure, side by side in one run; results go to benchmarks/results/
+	$(DEV)/bin/python -m benchmarks.stages
+	$(DEV)/bin/python -m benchmarks.http
+	$(DEV)/bin/python -m benchmarks.accuracy
+
+lock:  ## write constraints.txt anew: the newest versions that fit together
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,train,dev]'
+	.venv-lock/bin/python -m pip freeze --exclude-editable > constraints.txt

@@ -1,0 +1,90 @@
+"""The whole server, built in one place: artifact → stages → engine → metrics → routes."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from service import __version__, artifact
+from service.arrivals import Arrivals
+from service.bodies import BodyLimits
+from service.engine import Engine, Job, Outcome
+from service.errors import RequestError
+from service.metrics import Metrics
+from service.predictor import Predictor
+from service.routes import add_routes
+from service.settings import Settings
+from service.stages import OnnxStages
+from service.times import StageTimes, batch_sizes
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the server. Raises ArtifactError if the artifact cannot be served, ValueError if the device cannot."""
+    clock = time.monotonic
+    served = artifact.load(settings.model)
+    metadata = served.metadata
+    stages = OnnxStages(served, settings.device, settings.threads)
+    metrics = Metrics(metadata.name, metadata.version, stages.provider, metadata.depths, settings.max_batch)
+    times = StageTimes(len(metadata.exits), batch_sizes(settings.max_batch))
+    answers = Answers()
+    engine = Engine(
+        stages=stages,
+        times=times,
+        temperatures=[spec.temperature for spec in metadata.exits],
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        clock=clock,
+        deliver=answers.deliver,
+        observe=metrics.observe_stage,
+    )
+    metrics.queue_depth.set_function(lambda: engine.queue_depth)
+    predictor = Predictor(metadata, engine, metrics, clock, settings.max_pixels, settings.default_budget_ms)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        answers.loop = asyncio.get_running_loop()
+        await asyncio.to_thread(predictor.warm_up)
+        thread = threading.Thread(target=engine.run, name="engine")
+        thread.start()
+        predictor.ready = True
+        yield
+        predictor.ready = False
+        engine.close()
+        await asyncio.to_thread(thread.join)
+
+    app = FastAPI(
+        title="anytime",
+        version=__version__,
+        description="Image classification within the time it is given: the answer comes from the first exit of the "
+        "network that is sure enough, or from the deepest one that the latency budget allows.",
+        lifespan=lifespan,
+    )
+    app.state.predictor = predictor
+    add_routes(app, predictor, BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000))
+    app.add_middleware(Arrivals, clock=clock, observe=metrics.observe_response)
+    return app
+
+
+class Answers:
+    """Carries what the engine's thread has finished to the futures of the event loop, one hop per batch."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def deliver(self, outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
+        self.loop.call_soon_threadsafe(settle, outcomes)
+
+
+def settle(outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
+    """Give each waiting future its outcome; those whose client has left are done already."""
+    for job, outcome in outcomes:
+        future = job.future
+        assert isinstance(future, asyncio.Future)
+        if future.done():
+            continue
+        if isinstance(outcome, Outcome):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)

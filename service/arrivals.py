@@ -1,0 +1,36 @@
+"""When a request arrived, and with which status it was answered."""
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COUNTED = ("/predict",)
+
+
+class Arrivals:
+    """Stamps `scope["state"]["arrival"]` before anything else is done, and counts responses to predictions."""
+
+    def __init__(self, app: ASGIApp, clock: Callable[[], float], observe: Callable[[int], None]) -> None:
+        self.app = app
+        self.clock = clock
+        self.observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        scope.setdefault("state", {})["arrival"] = self.clock()
+
+        if scope["path"] not in COUNTED:
+            return await self.app(scope, receive, send)
+        status = 500  # what the server answers when the application fails before it has answered
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting_send)
+        finally:
+            self.observe(status)

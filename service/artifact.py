@@ -1,0 +1,165 @@
+"""Reading an artifact: one ONNX file whose metadata says what it is (schema 1)."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx.utils import Extractor
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from service.errors import ArtifactError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class InputSpec(Part):
+    """What the network was trained on: decoding is part of the model. `mean` and `std` are of pixels in 0-1."""
+
+    channels: Literal[1, 3]
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    resize: Literal["bilinear", "bicubic"]
+    color_mode: Literal["grayscale", "rgb"]
+    mean: tuple[float, ...]
+    std: tuple[Positive, ...]
+
+    @model_validator(mode="after")
+    def channels_agree(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels == {"grayscale": 1, "rgb": 3}[self.color_mode]:
+            raise ValueError("channels, color_mode, mean and std disagree on the number of channels")
+        return self
+
+
+class ExitSpec(Part):
+    """One exit. `macs`: multiply-accumulates to reach it, with the heads run on the way."""
+
+    logits: str
+    features: str | None
+    macs: int = Field(ge=1)
+    temperature: Positive
+    accuracy: Share
+    ece: Share
+
+
+class OperatingPoint(Part):
+    """A threshold per exit but the last, and the loss of accuracy (0-1) that they promise."""
+
+    thresholds: tuple[float, ...]
+    max_accuracy_drop: Share
+    delta: Share | None
+    accuracy: Share
+    mean_depth: Share
+
+
+class Metadata(Part):
+    """The document under the key `anytime` of the ONNX file."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    classes: tuple[str, ...] = Field(min_length=2)
+    input: InputSpec
+    exits: tuple[ExitSpec, ...] = Field(min_length=1)
+    operating_points: dict[str, OperatingPoint]
+    default_operating_point: str
+    provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def consistent(self) -> Self:
+        for number, spec in enumerate(self.exits, start=1):
+            last = number == len(self.exits)
+            if spec.logits != f"logits_{number}" or spec.features != (None if last else f"features_{number}"):
+                raise ValueError(f"exits[{number - 1}] names {spec.logits} and {spec.features}, not in forward order")
+        costs = [spec.macs for spec in self.exits]
+        if any(b <= a for a, b in pairwise(costs)):
+            raise ValueError(f"exits.macs must rise from exit to exit, not {costs}")
+        for name, point in self.operating_points.items():
+            if len(point.thresholds) != len(self.exits) - 1:
+                raise ValueError(f"operating_points.{name}.thresholds has not one value per exit but the last")
+        if self.default_operating_point not in self.operating_points:
+            raise ValueError(f"default_operating_point {self.default_operating_point!r} is not in operating_points")
+        return self
+
+    @property
+    def depths(self) -> list[float]:
+        """Share of the whole network's multiply-accumulates spent to reach each exit."""
+        return [spec.macs / self.exits[-1].macs for spec in self.exits]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """`stages[i]`: a serialised ONNX model from the features before exit i+1 to its logits and its features."""
+
+    metadata: Metadata
+    sha256: str
+    stages: Sequence[bytes]
+
+
+def load(path: Path) -> Artifact:
+    """Read, check and cut an artifact. Raises ArtifactError with one sentence that names file and field."""
+    try:
+        content = path.read_bytes()
+        model = onnx.load_model_from_string(content)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
+    except DecodeError as error:
+        raise ArtifactError(f"{path}: is not an ONNX file") from error
+    metadata = read_metadata(path, model)
+    check_graph(path, model, metadata)
+    return Artifact(metadata, hashlib.sha256(content).hexdigest(), cut(model, metadata))
+
+
+def read_metadata(path: Path, model: onnx.ModelProto) -> Metadata:
+    documents = [entry.value for entry in model.metadata_props if entry.key == "anytime"]
+    if not documents:
+        raise ArtifactError(f"{path}: metadata_props has no key 'anytime', so this is not an artifact of ours")
+    try:
+        return Metadata.model_validate(json.loads(documents[0]))
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{path}: metadata 'anytime' is not JSON: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "metadata"
+        raise ArtifactError(f"{path}: {field}: {first['msg']}") from error
+
+
+def check_graph(path: Path, model: onnx.ModelProto, metadata: Metadata) -> None:
+    graph = model.graph
+    spec = metadata.input
+    if [tensor.name for tensor in graph.input] != ["image"]:
+        raise ArtifactError(f"{path}: graph.input must be 'image' alone")
+    sizes = [size.dim_value for size in graph.input[0].type.tensor_type.shape.dim]
+    if sizes != [0, spec.channels, spec.height, spec.width]:
+        raise ArtifactError(f"{path}: graph.input 'image' is {sizes}, not N×{spec.channels}×{spec.height}×{spec.width}")
+    if [tensor.name for tensor in graph.output] != [spec.logits for spec in metadata.exits]:
+        raise ArtifactError(f"{path}: graph.output must be the logits of every exit in forward order")
+    for tensor in graph.output:
+        classes = tensor.type.tensor_type.shape.dim[-1].dim_value
+        if classes != len(metadata.classes):
+            raise ArtifactError(f"{path}: classes has {len(metadata.classes)} labels, {tensor.name} has {classes}")
+    produced = {name for node in graph.node for name in node.output}
+    for spec_ in metadata.exits:
+        if spec_.features is not None and spec_.features not in produced:
+            raise ArtifactError(f"{path}: exits.features: the graph makes no tensor {spec_.features!r}")
+
+
+def cut(model: onnx.ModelProto, metadata: Metadata) -> list[bytes]:
+    """One model per stage. onnxruntime runs the whole graph whichever output is asked for, hence the cut."""
+    extractor = Extractor(model)
+    stages, source = [], "image"
+    for spec in metadata.exits:
+        outputs = [spec.logits] if spec.features is None else [spec.logits, spec.features]
+        stages.append(extractor.extract_model([source], outputs).SerializeToString())
+        source = spec.features or ""
+    return stages

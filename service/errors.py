@@ -1,0 +1,105 @@
+"""Errors that know their status; one function in `app.py` turns them into HTTP.
+
+ServiceError
+├── ArtifactError                      the artifact cannot be served; stops the start
+└── RequestError                       the client is told `code` and the message
+    ├── EmptyBody              400     BadForm 400
+    ├── BodyTimeout            408
+    ├── ImageTooLarge          413     BodyTooLarge 413
+    ├── NotAnImage             415     UnsupportedFormat 415
+    ├── InvalidParameter       422     BudgetMissing 422     BudgetTooSmall 422 *
+    ├── QueueFull              429 *
+    ├── EngineFailed           500
+    └── NotReady               503 *
+                               * a refusal: counted in `anytime_refused_total`
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class ArtifactError(ServiceError):
+    """The artifact is missing, unreadable or inconsistent; the message names file and field."""
+
+
+class RequestError(ServiceError):
+    """A request that cannot be answered; `str(error)` says what was wrong and what is accepted."""
+
+    status: ClassVar[int] = 400
+    code: str = "bad_request"
+    refusal: ClassVar[bool] = False
+    """Nothing is wrong with the request, but it was refused at the door."""
+
+
+class EmptyBody(RequestError):
+    code = "empty_body"
+
+
+class BadForm(RequestError):
+    code = "bad_form"
+
+
+class BodyTimeout(RequestError):
+    status = 408
+    code = "body_timeout"
+
+
+class BodyTooLarge(RequestError):
+    status = 413
+    code = "body_too_large"
+
+
+class ImageTooLarge(RequestError):
+    status = 413
+    code = "image_too_large"
+
+
+class NotAnImage(RequestError):
+    status = 415
+    code = "not_an_image"
+
+
+class UnsupportedFormat(RequestError):
+    status = 415
+    code = "unsupported_format"
+
+
+class InvalidParameter(RequestError):
+    """One request parameter out of range; the code names it, as in `invalid_max_exit`."""
+
+    status = 422
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.code = f"invalid_{name}"
+
+
+class BudgetMissing(RequestError):
+    status = 422
+    code = "missing_latency_budget_ms"
+
+
+class BudgetTooSmall(RequestError):
+    status = 422
+    code = "budget_too_small"
+    refusal = True
+
+
+class QueueFull(RequestError):
+    status = 429
+    code = "queue_full"
+    refusal = True
+
+
+class NotReady(RequestError):
+    status = 503
+    code = "not_ready"
+    refusal = True
+
+
+class EngineFailed(RequestError):
+    status = 500
+    code = "engine_failed"

@@ -1,0 +1,83 @@
+"""From the bytes of an image to what the network was trained on."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from service.artifact import InputSpec
+from service.errors import EmptyBody, ImageTooLarge, NotAnImage, UnsupportedFormat
+
+FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
+RESIZE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+MODES = {"grayscale": "L", "rgb": "RGB"}
+
+
+def open_image(content: bytes, max_pixels: int) -> Image.Image:
+    """Read the header only; the pixels are decoded by `to_input`.
+
+    Raises EmptyBody, NotAnImage, UnsupportedFormat or ImageTooLarge.
+    """
+    if not content:
+        raise EmptyBody("the image is empty; send the bytes of a PNG, JPEG, WebP, GIF, BMP or TIFF file")
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise unreadable(content) from error
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(f"the image has more than the accepted {max_pixels} pixels") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise NotAnImage(f"the header of the image cannot be read: {error}") from error
+    if image.width * image.height > max_pixels:
+        raise ImageTooLarge(f"the image has {image.width}×{image.height} pixels; at most {max_pixels} are accepted")
+    return image
+
+
+def unreadable(content: bytes) -> NotAnImage | UnsupportedFormat:
+    """Tell a picture in a format that is not accepted from something that is no picture at all."""
+    known = Image.registered_extensions()  # loads every plugin Pillow has
+    prefix = content[:16].ljust(16, b"\0")  # some plugins expect so much
+    for name in sorted(set(known.values()) - set(FORMATS)):
+        accepts = Image.OPEN[name][1] if name in Image.OPEN else None
+        if accepts is not None and accepts(prefix) is True:
+            return UnsupportedFormat(f"{name} is not accepted; send one of {', '.join(FORMATS)}")
+    return NotAnImage(f"the body is not an image; send one of {', '.join(FORMATS)}")
+
+
+def to_input(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
+    """Decode to C×H×W, float32, normalised: upright by EXIF, 16 bits to 8, alpha over black, resized.
+
+    Black is the background of the images the embedded model was trained on. Raises NotAnImage where the
+    file is cut short or corrupt.
+    """
+    try:
+        upright = ImageOps.exif_transpose(image)
+        pixels = flatten(upright).convert(MODES[spec.color_mode])
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise NotAnImage(f"the image cannot be decoded: {error}") from error
+    if pixels.size != (spec.width, spec.height):
+        pixels = pixels.resize((spec.width, spec.height), RESIZE[spec.resize])
+    scaled = np.asarray(pixels, dtype=np.float32).reshape(spec.height, spec.width, spec.channels) / np.float32(255)
+    normalised = (scaled - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1), dtype=np.float32)
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """To 8 bits per channel without transparency."""
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(to_8_bits(np.asarray(image)))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
+    return image
+
+
+def to_8_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """16-bit integers lose their low byte; floats are taken as 0-1 unless they exceed it, then as 0-255."""
+    values = np.nan_to_num(pixels.astype(np.float64))
+    if pixels.dtype.kind == "f":
+        scaled = values * 255 if values.max(initial=0) <= 1 else values
+    else:
+        scaled = values // 256
+    return scaled.clip(0, 255).astype(np.uint8)

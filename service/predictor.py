@@ -1,0 +1,149 @@
+"""From the bytes of an image and its options to an answer: the life of one request, without HTTP."""
+
+import asyncio
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.artifact import Metadata
+from service.engine import Engine, Job, Outcome
+from service.errors import BudgetMissing, BudgetTooSmall, InvalidParameter, NotReady
+from service.images import open_image, to_input
+from service.metrics import Metrics
+from service.schemas import Exit, Label, Latency, Model, Options, Prediction
+from service.stages import Tensor
+
+INLINE_PIXELS = 256 * 256
+"""Larger images are decoded on another thread, so that they do not hold up everybody's answers."""
+
+
+@dataclass
+class Predictor:
+    """`idle_need`: seconds that exit 1 takes on an idle machine, known once warm.
+
+    `ready`: requests are answered. `draining`: they still are, but new ones should go elsewhere.
+    """
+
+    metadata: Metadata
+    engine: Engine
+    metrics: Metrics
+    clock: Callable[[], float]
+    max_pixels: int
+    default_budget_ms: float | None
+    idle_need: float = math.inf
+    ready: bool = False
+    draining: bool = False
+
+    def warm_up(self) -> None:
+        """Make the first request as quick as the others, and learn what it will need."""
+        spec = self.metadata.input
+        blank = io.BytesIO()
+        Image.new("L", (spec.width, spec.height)).save(blank, "PNG")
+        to_input(open_image(blank.getvalue(), self.max_pixels), spec)
+        self.engine.warm_up((spec.channels, spec.height, spec.width))
+        self.idle_need = self.engine.times.seconds(1, 1)
+
+    async def predict(self, content: bytes, options: Options, arrival: float) -> Prediction:
+        """Answer within the budget. `arrival` is on the clock. Raises RequestError."""
+        if not self.ready:
+            raise NotReady("the server is not ready; ask /health/ready")
+        budget = self.budget(options)
+        thresholds = self.thresholds(options)
+        max_exit = self.max_exit(options)
+        top_k = self.top_k(options)
+        image = await self.decode(content)
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        job = Job(image, arrival + budget, thresholds, max_exit, future)
+        self.engine.submit(job)
+        outcome = await future
+        return self.answer(job, outcome, arrival, budget, top_k)
+
+    def budget(self, options: Options) -> float:
+        """Latency budget in seconds; infinite for no limit."""
+        budget_ms = options.latency_budget_ms or self.default_budget_ms
+        if budget_ms is None:
+            raise BudgetMissing("send latency_budget_ms, the time in ms for this answer, or inf for no limit")
+        if budget_ms / 1000 < self.idle_need:
+            raise BudgetTooSmall(
+                f"latency_budget_ms {budget_ms:g} is too small: exit 1 needs {self.idle_need * 1000:.2f} ms here"
+            )
+        return budget_ms / 1000
+
+    def thresholds(self, options: Options) -> tuple[float, ...]:
+        if options.model is not None and options.model != self.metadata.name:
+            raise InvalidParameter("model", f"{options.model!r} is not served here; {self.metadata.name!r} is")
+        points = self.metadata.operating_points
+        name = options.operating_point or self.metadata.default_operating_point
+        if name not in points:
+            raise InvalidParameter("operating_point", f"{name!r} is unknown; known are {', '.join(points)}")
+        if options.confidence_threshold is not None:
+            return (options.confidence_threshold,) * (len(self.metadata.exits) - 1)
+        return points[name].thresholds
+
+    def max_exit(self, options: Options) -> int:
+        exits = len(self.metadata.exits)
+        if options.max_exit is not None and options.max_exit > exits:
+            raise InvalidParameter("max_exit", f"{options.max_exit} is not an exit; they are numbered 1 to {exits}")
+        return options.max_exit or exits
+
+    def top_k(self, options: Options) -> int:
+        classes = len(self.metadata.classes)
+        if options.top_k > classes:
+            raise InvalidParameter("top_k", f"{options.top_k} labels are not to be had; there are {classes}")
+        return options.top_k
+
+    async def decode(self, content: bytes) -> Tensor:
+        image = open_image(content, self.max_pixels)
+        if image.width * image.height <= INLINE_PIXELS:
+            return to_input(image, self.metadata.input)
+        return await asyncio.to_thread(to_input, image, self.metadata.input)
+
+    def answer(self, job: Job, outcome: Outcome, arrival: float, budget: float, top_k: int) -> Prediction:
+        now = self.clock()
+        self.engine.times.delivery.add(now - outcome.finished)
+        top = self.labels(outcome.probabilities, top_k)
+        elapsed, queue = now - arrival, job.started - job.admitted
+        limit = budget if math.isfinite(budget) else None
+        self.metrics.observe_answer(
+            exit=outcome.exit,
+            reason=outcome.reason,
+            confidence=top[0].probability,
+            queue=queue,
+            elapsed=elapsed,
+            budget=limit,
+        )
+        return Prediction(
+            label=top[0].label,
+            class_index=top[0].class_index,
+            confidence=top[0].probability,
+            top=top,
+            exit=Exit(
+                number=outcome.exit,
+                of=len(self.metadata.exits),
+                depth=round(self.metadata.depths[outcome.exit - 1], 4),
+                reason=outcome.reason,
+            ),
+            latency=Latency(
+                budget_ms=None if limit is None else round(limit * 1000, 3),
+                elapsed_ms=round(elapsed * 1000, 3),
+                queue_ms=round(queue * 1000, 3),
+                compute_ms=round(job.compute * 1000, 3),
+                budget_met=elapsed <= budget,
+            ),
+            model=Model(name=self.metadata.name, version=self.metadata.version),
+        )
+
+    def labels(self, probabilities: NDArray[np.float32], top_k: int) -> list[Label]:
+        """The `top_k` most probable labels, best first."""
+        best = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
+        return [
+            Label(
+                label=self.metadata.classes[index], class_index=index, probability=round(float(probabilities[index]), 6)
+            )
+            for index in best
+        ]

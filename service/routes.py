@@ -1,0 +1,139 @@
+"""The HTTP interface."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from service import bodies
+from service.bodies import BodyLimits
+from service.errors import RequestError
+from service.predictor import Predictor
+from service.schemas import Error, Options, Prediction
+
+CLIENT_LEFT = 499
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Error, "description": "Empty body, or a form that cannot be read"},
+    408: {"model": Error, "description": "The body did not arrive in time"},
+    413: {"model": Error, "description": "Too many bytes or pixels"},
+    415: {"model": Error, "description": "Not an image, or a format that is not accepted"},
+    422: {
+        "model": Error,
+        "description": "A parameter is missing or out of range, or the budget is below what exit 1 needs",
+    },
+    429: {"model": Error, "description": "The queue is full"},
+    503: {"model": Error, "description": "Not ready: warming up or shutting down"},
+}
+
+
+def add_routes(app: FastAPI, predictor: Predictor, limits: BodyLimits) -> None:
+    @app.post("/predict", response_model=Prediction, responses=ERRORS, openapi_extra=request_documentation())
+    async def predict(request: Request) -> Response:
+        """Classify one image within `latency_budget_ms`.
+
+        Send a multipart form with the file field `image` and the options as fields, or the image as the raw
+        body and the options in the query.
+        """
+        content, options = await bodies.read(request, limits)
+        try:
+            async with cancelled_on_departure(request):
+                answer = await predictor.predict(content, options, request.state.arrival)
+        except Departed:
+            return Response(status_code=CLIENT_LEFT)
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+    @app.get("/health/live")
+    async def live() -> dict[str, bool]:
+        """The process answers."""
+        return {"live": True}
+
+    @app.get("/health/ready", responses={503: {"description": "Warming up or draining"}})
+    async def ready() -> JSONResponse:
+        """Every stage is warm at every batch size, and the server is not shutting down."""
+        ready = predictor.ready and not predictor.draining
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(generate_latest(predictor.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.exception_handler(RequestError)
+    async def request_error(_: Request, error: RequestError) -> JSONResponse:
+        if error.refusal:
+            predictor.metrics.observe_refusal(error.code)
+        return error_response(error.status, error.code, str(error))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        codes = {404: "not_found", 405: "method_not_allowed"}
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        return error_response(error.status_code, codes.get(error.status_code, "http_error"), message)
+
+    @app.exception_handler(Exception)
+    async def unexpected_error(_: Request, __: Exception) -> JSONResponse:
+        return error_response(500, "internal_error", "the server failed; its log says why")
+
+
+def error_response(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message}}, status)
+
+
+class Departed(Exception):
+    """The client has closed its connection before the answer."""
+
+
+@asynccontextmanager
+async def cancelled_on_departure(request: Request) -> AsyncIterator[None]:
+    """Cancel what runs inside when the client leaves, and raise Departed; the body must have been read."""
+    task = asyncio.current_task()
+    assert task is not None
+    departed = False
+
+    async def watch() -> None:
+        nonlocal departed
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        departed = True
+        task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if departed and task.uncancel() == 0:
+            raise Departed from None
+        raise
+    finally:
+        watcher.cancel()
+
+
+def request_documentation() -> dict[str, Any]:
+    """The body and the parameters in OpenAPI, written by hand since both kinds of body share one path."""
+    properties = Options.model_json_schema()["properties"]
+    form = {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": {"type": "string", "format": "binary"}, **properties},
+    }
+    raw = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "schema": schema, "description": schema.get("description", "")}
+            for name, schema in properties.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "image/png": raw,
+                "image/jpeg": raw,
+                "application/octet-stream": raw,
+            },
+        },
+    }

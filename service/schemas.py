@@ -1,0 +1,91 @@
+"""What goes over the wire at `/predict`: durations in milliseconds, exits numbered from 1."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.policy import Reason
+
+
+class Options(BaseModel):
+    """Parameters of a prediction, as form fields beside the image or in the query."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    latency_budget_ms: float | None = Field(
+        None, gt=0, description="time in ms, from the arrival of the request to its answer; inf for no limit"
+    )
+    operating_point: str | None = Field(None, description="named thresholds of the artifact; default: its own default")
+    confidence_threshold: float | None = Field(
+        None, ge=0, le=1, description="stop at the first exit this confident; overrides the operating point"
+    )
+    max_exit: int | None = Field(None, ge=1, description="deepest exit that may be used")
+    top_k: int = Field(1, ge=1, description="how many labels to return, best first")
+    model: str | None = Field(None, description="name of the model; refused if another one is served")
+
+
+class Label(BaseModel):
+    label: str
+    class_index: int
+    probability: float
+
+
+class Exit(BaseModel):
+    number: int = Field(description="exit that answered, from 1")
+    of: int = Field(description="exits of the network")
+    depth: float = Field(description="share of the whole network's multiply-accumulates spent, 0-1")
+    reason: Reason = Field(
+        description="why it stopped there: sure enough, no time for the next stage, too much load, or nothing deeper"
+    )
+
+
+class Latency(BaseModel):
+    budget_ms: float | None = Field(description="what the request granted; null for no limit")
+    elapsed_ms: float = Field(description="from the arrival of the request to this answer")
+    queue_ms: float = Field(description="waiting for the engine")
+    compute_ms: float = Field(description="in the stages of the network")
+    budget_met: bool
+
+
+class Model(BaseModel):
+    name: str
+    version: str
+
+
+class Prediction(BaseModel):
+    """An answer and how it came about."""
+
+    label: str
+    class_index: int
+    confidence: float = Field(description="calibrated probability of the label")
+    top: list[Label]
+    exit: Exit
+    latency: Latency
+    model: Model
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "label": "Sneaker",
+                "class_index": 7,
+                "confidence": 0.97,
+                "top": [{"label": "Sneaker", "class_index": 7, "probability": 0.97}],
+                "exit": {"number": 2, "of": 4, "depth": 0.31, "reason": "confident"},
+                "latency": {
+                    "budget_ms": 20.0,
+                    "elapsed_ms": 1.9,
+                    "queue_ms": 0.1,
+                    "compute_ms": 1.2,
+                    "budget_met": True,
+                },
+                "model": {"name": "fashion-mnist-resnet18", "version": "1"},
+            }
+        }
+    )
+
+
+class ErrorBody(BaseModel):
+    code: str = Field(examples=["image_too_large"])
+    message: str
+
+
+class Error(BaseModel):
+    error: ErrorBody

@@ -1,0 +1,48 @@
+"""Every setting of the server: from flags, else from `ANYTIME_*` in the environment, else its default."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EMBEDDED_MODEL = Path(__file__).parent / "models" / "fashion-mnist.onnx"
+
+Milliseconds = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """Serve an artifact over HTTP; each request names the time in which it wants its answer.
+
+    Every flag can also be set in the environment: --max-batch is ANYTIME_MAX_BATCH.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m service", cli_kebab_case=True, env_prefix="ANYTIME_")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    model: Path = Field(EMBEDDED_MODEL, description="path of the artifact; default: the embedded model")
+    default_budget_ms: Milliseconds | None = Field(
+        None,
+        gt=0,
+        description="latency budget, in ms, of a request that names none; without it such a request is refused",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where to run; auto takes a GPU where there is one"
+    )
+    threads: int = Field(0, ge=0, description="threads of the inference engine; 0 takes one per core")
+    max_batch: int = Field(32, ge=1, le=1024, description="most images that run together")
+    max_queue: int = Field(256, ge=1, description="most jobs that wait; one more is refused with 429")
+    max_body_bytes: int = Field(
+        10 * 2**20, ge=1, description="largest request body, in bytes; more is refused with 413"
+    )
+    max_pixels: int = Field(16_000_000, ge=1, description="largest image, in pixels; more is refused with 413")
+    body_timeout_ms: Milliseconds = Field(
+        10_000, gt=0, description="time for a request's body to arrive, in ms; slower is refused with 408"
+    )
+    drain_delay_ms: Milliseconds = Field(
+        0, ge=0, description="time, in ms, to go on serving as not ready after SIGTERM, until balancers have noticed"
+    )
+    shutdown_timeout_ms: Milliseconds = Field(
+        30_000, gt=0, description="most time, in ms, to finish what was admitted before exit"
+    )

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from service import artifact
+from service.artifact import Artifact
+from service.settings import EMBEDDED_MODEL
+from tests.server import Server
+from training import data
+from training.config import TrainConfig
+
+ORIGINALS = Path(__file__).parent / "data" / "fashion-mnist"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """A run of seconds on the real images of the fixture."""
+    return TrainConfig(
+        run=tmp_path_factory.mktemp("run"),
+        data=tmp_path_factory.mktemp("data"),
+        originals=ORIGINALS,
+        validation=128,
+        width=4,
+        epochs=2,
+        batch_size=64,
+        workers=0,
+        precision="fp32",
+        layout="channels_last",
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="session")
+def test_set(tiny: TrainConfig) -> data.Images:
+    """256 real test images."""
+    return data.test_images(tiny)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Artifact:
+    return artifact.load(EMBEDDED_MODEL)
+
+
+@pytest.fixture(scope="session")
+def inputs(test_set: data.Images, embedded: Artifact) -> NDArray[np.float32]:
+    """The test images as the embedded model takes them."""
+    spec = embedded.metadata.input
+    scaled = (test_set.pixels.float() / 255 - torch.tensor(spec.mean)) / torch.tensor(spec.std)
+    return scaled.numpy()
+
+
+@pytest.fixture(scope="session")
+def server() -> Server:
+    with Server() as running:
+        yield running

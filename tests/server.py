@@ -1,0 +1,46 @@
+"""A real server process on a free port."""
+
+import re
+import signal
+import subprocess
+import sys
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+STARTED = re.compile(r"Uvicorn running on (http://\S+)")
+
+
+class Server:
+    """`python -m service` with the given flags; `client` speaks to it."""
+
+    def __init__(self, *flags: str) -> None:
+        command = [sys.executable, "-m", "service", "--port", "0", *flags]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.log: list[str] = []
+        for line in self.process.stderr:
+            self.log.append(line)
+            if started := STARTED.search(line):
+                self.client = httpx.Client(base_url=started[1], timeout=30)
+                return
+        self.wait()
+        raise RuntimeError("".join(self.log))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.client.close()
+        self.terminate()
+        self.wait()
+
+    def terminate(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Read the log to its end and return the exit status."""
+        _, rest = self.process.communicate(timeout=30)
+        self.log.append(rest)
+        return self.process.returncode
