@@ -44,6 +44,7 @@ bench: $(DEV)/installed  ## measure, side by side in one run; results go to benc
 	$(DEV)/bin/python -m benchmarks.stages
 	$(DEV)/bin/python -m benchmarks.http
 	$(DEV)/bin/python -m benchmarks.accuracy
+	$(DEV)/bin/python -m benchmarks.budget
 
 lock:  ## write constraints.txt anew: the newest versions that fit together
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from socket import socket
 from types import FrameType
 
 import uvicorn
@@ -28,9 +29,9 @@ class DrainingServer(uvicorn.Server):
         self.app.state.predictor.draining = True
         self.loop.call_soon_threadsafe(self.loop.call_later, self.drain_delay, super().handle_exit, sig, frame)
 
-    async def serve(self, sockets: "list[object] | None" = None) -> None:
+    async def serve(self, sockets: list[socket] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
-        await super().serve()
+        await super().serve(sockets)
 
 
 def main() -> None:

@@ -5,10 +5,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.server import Server
 from service import artifact
 from service.artifact import Artifact
 from service.settings import EMBEDDED_MODEL
-from tests.server import Server
 from training import data
 from training.config import TrainConfig
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.server import Server
 from service.policy import Reason
 from service.schemas import Error, Prediction
-from tests.server import Server
 from training import data
 
 NO_LIMIT = {"latency_budget_ms": "inf"}

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +63,11 @@ def test_exit_1_runs_the_kernels_of_stage_1_alone(embedded: Artifact, inputs: Im
 def test_cuda_without_its_runtime_is_refused(embedded: Artifact) -> None:
     with pytest.raises(ValueError, match="needs the extra 'gpu'"):
         OnnxStages(embedded, device="cuda", threads=1)
+
+
+def test_the_runtime_reports_to_nobody() -> None:
+    """The variable must be there before onnxruntime is imported; its log says when it has tried to report."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"CI", "ORT_DISABLE_TELEMETRY"}}
+    code = "import os, service.stages, onnxruntime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("1\n", "")

@@ -1,0 +1,23 @@
+# docker build --build-arg EXTRA=gpu .    for a host with an NVIDIA GPU; EXTRA=cpu (the default) for any other
+FROM python:3.11-slim-bookworm AS build
+ARG EXTRA=cpu
+WORKDIR /src
+RUN python -m venv /opt/anytime
+COPY pyproject.toml constraints.txt LICENSE README.md ./
+COPY service service
+# The folders of training and export stay outside: the server needs neither, and no torch.
+RUN mkdir training export \
+ && /opt/anytime/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[${EXTRA}]"
+
+FROM python:3.11-slim-bookworm
+RUN useradd --system --no-create-home --uid 10001 anytime
+COPY --from=build /opt/anytime /opt/anytime
+USER anytime
+ENV PATH=/opt/anytime/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    ANYTIME_HOST=0.0.0.0
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('ANYTIME_PORT', '8000') + '/health/ready')"]
+ENTRYPOINT ["python", "-m", "service"]

@@ -1,0 +1,33 @@
+"""The Fashion-MNIST test images, in the forms that benchmarks need."""
+
+import io
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.artifact import InputSpec
+from service.images import open_image, to_input
+from training import data
+from training.config import TrainConfig
+
+
+@cache
+def fashion_mnist() -> data.Images:
+    return data.test_images(TrainConfig())
+
+
+def pngs(images: data.Images) -> list[bytes]:
+    return [png(pixels[0].numpy()) for pixels in images.pixels]
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def inputs(contents: list[bytes], spec: InputSpec) -> NDArray[np.float32]:
+    """As the server decodes them."""
+    return np.stack([to_input(open_image(content, 10**6), spec) for content in contents])

@@ -1,0 +1,36 @@
+"""A result with where it comes from."""
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def save(name: str, figures: dict[str, Any]) -> None:
+    """Print the figures and write them to `results/NAME.json` with machine, revision, versions and date."""
+    for key, value in figures.items():
+        print(f"  {key}: {value}")
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    provenance = {
+        "command": f"python -m benchmarks.{name}",
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "git_revision": revision or "unknown",
+        "versions": {package: version(package) for package in ("onnxruntime", "numpy", "fastapi", "uvicorn")},
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    document = {"figures": figures, "provenance": provenance}
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,61 @@
+"""What the cut into stages costs: the chain of stages against the whole graph, in turn, in one run."""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import onnxruntime
+
+from benchmarks import images, report
+from service import artifact
+from service.settings import EMBEDDED_MODEL
+from service.stages import OnnxStages, session_options
+
+ROUNDS = 15
+SECONDS_PER_ROUND = 0.3
+
+
+def main() -> None:
+    served = artifact.load(EMBEDDED_MODEL)
+    inputs = images.inputs(images.pngs(images.fashion_mnist())[:32], served.metadata.input)
+    print("stage chain ÷ whole graph:")
+    figures: dict[str, float] = {}
+    for threads in (1, 0):
+        stages = OnnxStages(served, "cpu", threads)
+        whole = onnxruntime.InferenceSession(
+            EMBEDDED_MODEL, session_options(threads), providers=["CPUExecutionProvider"]
+        )
+        name = "one_thread" if threads == 1 else "all_cores"
+        for size in (1, 8, 32):
+            batch = inputs[:size]
+            ratio, seconds = compare(partial(chain, stages, batch), partial(whole.run, None, {"image": batch}))
+            figures[f"{name}_batch_{size}_ratio"] = round(ratio, 3)
+            figures[f"{name}_batch_{size}_ms_per_image"] = round(seconds / size * 1000, 3)
+    report.save("stages", figures)
+
+
+def chain(stages: OnnxStages, features: np.ndarray | None) -> None:
+    for stage in range(1, len(stages.sessions) + 1):
+        _, features = stages.run(stage, features)
+
+
+def compare(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
+    """Median over rounds of the ratio of their times, each round running both in turn; and seconds of `other`."""
+    seconds(one), seconds(other)
+    pairs = [(seconds(one), seconds(other)) for _ in range(ROUNDS)]
+    return statistics.median(a / b for a, b in pairs), statistics.median(b for _, b in pairs)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Of one call, the mean over a round."""
+    calls, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < SECONDS_PER_ROUND:
+        run()
+        calls += 1
+    return elapsed / calls
+
+
+if __name__ == "__main__":
+    main()
