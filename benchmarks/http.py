@@ -2,6 +2,7 @@
 
 import asyncio
 import statistics
+import sys
 import time
 from concurrent.futures import Future
 
@@ -28,7 +29,7 @@ def main() -> None:
     engine = bare_engine(served)
     figures: dict[str, float] = {}
     rates: dict[str, list[float]] = {}
-    with Server() as server:
+    with Server(*sys.argv[1:]) as server:
         url = str(server.client.base_url)
         asyncio.run(client.ask_all(url, PATH, contents[:500], 8))
         for _ in range(ROUNDS):

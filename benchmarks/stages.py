@@ -11,7 +11,7 @@ import onnxruntime
 from benchmarks import images, report
 from service import artifact
 from service.settings import EMBEDDED_MODEL
-from service.stages import OnnxStages, session_options
+from service.stages import OnnxStages, default_threads, session_options
 
 ROUNDS = 15
 SECONDS_PER_ROUND = 0.3
@@ -22,17 +22,16 @@ def main() -> None:
     inputs = images.inputs(images.pngs(images.fashion_mnist())[:32], served.metadata.input)
     print("stage chain ÷ whole graph:")
     figures: dict[str, float] = {}
-    for threads in (1, 0):
+    for threads in sorted({1, default_threads()}):
         stages = OnnxStages(served, "cpu", threads)
         whole = onnxruntime.InferenceSession(
             EMBEDDED_MODEL, session_options(threads), providers=["CPUExecutionProvider"]
         )
-        name = "one_thread" if threads == 1 else "all_cores"
         for size in (1, 8, 32):
             batch = inputs[:size]
             ratio, seconds = compare(partial(chain, stages, batch), partial(whole.run, None, {"image": batch}))
-            figures[f"{name}_batch_{size}_ratio"] = round(ratio, 3)
-            figures[f"{name}_batch_{size}_ms_per_image"] = round(seconds / size * 1000, 3)
+            figures[f"threads_{threads}_batch_{size}_ratio"] = round(ratio, 3)
+            figures[f"threads_{threads}_batch_{size}_ms_per_image"] = round(seconds / size * 1000, 3)
     report.save("stages", figures)
 
 

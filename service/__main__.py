@@ -46,6 +46,7 @@ def main() -> None:
         port=settings.port,
         log_level="info",
         access_log=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=round(settings.shutdown_timeout_ms / 1000) or 1,
     )
     DrainingServer(config, app, settings.drain_delay_ms / 1000).run()

@@ -52,8 +52,10 @@ def to_input(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
     file is cut short or corrupt.
     """
     try:
-        upright = ImageOps.exif_transpose(image)
-        pixels = flatten(upright).convert(MODES[spec.color_mode])
+        ImageOps.exif_transpose(image, in_place=True)
+        pixels = flatten(image)
+        if pixels.mode != MODES[spec.color_mode]:
+            pixels = pixels.convert(MODES[spec.color_mode])
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise NotAnImage(f"the image cannot be decoded: {error}") from error
     if pixels.size != (spec.width, spec.height):

@@ -1,6 +1,7 @@
 """From the bytes of an image and its options to an answer: the life of one request, without HTTP."""
 
 import asyncio
+import heapq
 import io
 import math
 from collections.abc import Callable
@@ -140,10 +141,7 @@ class Predictor:
 
     def labels(self, probabilities: NDArray[np.float32], top_k: int) -> list[Label]:
         """The `top_k` most probable labels, best first."""
-        best = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
-        return [
-            Label(
-                label=self.metadata.classes[index], class_index=index, probability=round(float(probabilities[index]), 6)
-            )
-            for index in best
-        ]
+        values = probabilities.tolist()
+        best = heapq.nlargest(top_k, range(len(values)), key=values.__getitem__)
+        classes = self.metadata.classes
+        return [Label(label=classes[one], class_index=one, probability=round(values[one], 6)) for one in best]

@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where to run; auto takes a GPU where there is one"
     )
-    threads: int = Field(0, ge=0, description="threads of the inference engine; 0 takes one per core")
+    threads: int = Field(
+        0, ge=0, description="threads of the inference engine; 0 takes half of the cores, for HTTP needs the rest"
+    )
     max_batch: int = Field(32, ge=1, le=1024, description="most images that run together")
     max_queue: int = Field(256, ge=1, description="most jobs that wait; one more is refused with 429")
     max_body_bytes: int = Field(

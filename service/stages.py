@@ -1,6 +1,7 @@
 """The stages of an artifact as onnxruntime sessions that share one pool of threads."""
 
 import os
+from functools import cache
 from typing import Protocol, cast
 
 import numpy as np
@@ -28,21 +29,40 @@ class OnnxStages:
         options = session_options(threads)
         self.sessions = [onnxruntime.InferenceSession(stage, options, providers=providers) for stage in artifact.stages]
         self._sources = [session.get_inputs()[0].name for session in self.sessions]
+        self._outputs = [[output.name for output in session.get_outputs()] for session in self.sessions]
         self.provider = str(self.sessions[0].get_providers()[0])
 
     def run(self, stage: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        session, source = self.sessions[stage - 1], self._sources[stage - 1]
-        logits, *rest = session.run(None, {source: features})
+        index = stage - 1
+        logits, *rest = self.sessions[index].run(self._outputs[index], {self._sources[index]: features})
         return cast(Tensor, logits), cast(Tensor, rest[0]) if rest else None
 
 
 def session_options(threads: int) -> "onnxruntime.SessionOptions":
-    """Each session would otherwise keep a spinning pool of its own, and they would fight for the cores."""
+    """All sessions share one pool of threads: pools of their own would spin and fight for the cores.
+
+    The pool belongs to the process, so its size is set once.
+    """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    threads = threads or default_threads()
+    if threads == 1:
+        options.intra_op_num_threads = 1
+    else:
+        share_threads(threads)
+        options.use_per_session_threads = False
     return options
+
+
+def default_threads() -> int:
+    """Half of the cores: the others decode images and speak HTTP, and more threads made the server slower here."""
+    return max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+@cache
+def share_threads(threads: int) -> None:
+    """Size the pool. onnxruntime raises where it already has another size."""
+    onnxruntime.set_global_thread_pool_sizes(threads, 1)
 
 
 def providers_for(device: str) -> list[str]:

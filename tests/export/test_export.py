@@ -140,8 +140,17 @@ def test_the_threshold_keeps_the_loss_and_no_cheaper_one_does(seed: int, drop: f
     right = torch.rand(3, 40, generator=generator) < confidences
     depths = [0.2, 0.5, 1.0]
     chosen = choose_threshold(confidences, right, depths, drop)
-    last = right[-1].double().mean().item()
-    assert chosen.accuracy >= last - drop
+    assert chosen.most_drop <= drop
+    assert chosen.accuracy >= right[-1].double().mean().item() - drop
     for threshold in torch.linspace(0.3, 1.0, 71).tolist():
         other = measure(threshold, confidences, right, depths)
-        assert other.accuracy < last - drop or other.mean_depth >= chosen.mean_depth - 0.01
+        assert other.most_drop > drop or other.mean_depth >= chosen.mean_depth - 0.01
+
+
+def test_measured_worked_out_by_hand() -> None:
+    confidences = torch.tensor([[0.9, 0.6, 0.9, 0.2], [0.9, 0.9, 0.9, 0.9]])
+    right = torch.tensor([[True, False, False, False], [True, True, True, False]])
+    found = measure(0.8, confidences, right, [0.25, 1.0])
+    assert (found.accuracy, found.mean_depth) == (0.5, 0.625)
+    # Differences 0, 0, 1, 0: mean 1/4, standard deviation 1/2, standard error 1/4.
+    assert found.most_drop == pytest.approx(0.25 + 1.645 * 0.25)
