@@ -23,10 +23,11 @@ class DrainingServer(uvicorn.Server):
         self.drain_delay = drain_delay
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.drain_delay == 0 or self.app.state.predictor.draining:
+        predictor = self.app.state.predictor
+        again, predictor.draining = predictor.draining, True
+        if again or self.drain_delay == 0:
             super().handle_exit(sig, frame)
             return
-        self.app.state.predictor.draining = True
         self.loop.call_soon_threadsafe(self.loop.call_later, self.drain_delay, super().handle_exit, sig, frame)
 
     async def serve(self, sockets: list[socket] | None = None) -> None:

@@ -1,6 +1,8 @@
 """From the bytes of an image to what the network was trained on."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,8 @@ from service.errors import EmptyBody, ImageTooLarge, NotAnImage, UnsupportedForm
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 RESIZE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# What Pillow's plugins raise on bytes that are not what they claim to be.
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 MODES = {"grayscale": "L", "rgb": "RGB"}
 
 
@@ -27,7 +31,7 @@ def open_image(content: bytes, max_pixels: int) -> Image.Image:
         raise unreadable(content) from error
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"the image has more than the accepted {max_pixels} pixels") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except BROKEN as error:
         raise NotAnImage(f"the header of the image cannot be read: {error}") from error
     if image.width * image.height > max_pixels:
         raise ImageTooLarge(f"the image has {image.width}×{image.height} pixels; at most {max_pixels} are accepted")
@@ -56,7 +60,7 @@ def to_input(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
         pixels = flatten(image)
         if pixels.mode != MODES[spec.color_mode]:
             pixels = pixels.convert(MODES[spec.color_mode])
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except BROKEN as error:
         raise NotAnImage(f"the image cannot be decoded: {error}") from error
     if pixels.size != (spec.width, spec.height):
         pixels = pixels.resize((spec.width, spec.height), RESIZE[spec.resize])

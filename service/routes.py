@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service import bodies
 from service.bodies import BodyLimits
@@ -39,11 +40,11 @@ def add_routes(app: FastAPI, predictor: Predictor, limits: BodyLimits) -> None:
         Send a multipart form with the file field `image` and the options as fields, or the image as the raw
         body and the options in the query.
         """
-        content, options = await bodies.read(request, limits)
         try:
+            content, options = await bodies.read(request, limits)
             async with cancelled_on_departure(request):
                 answer = await predictor.predict(content, options, request.state.arrival)
-        except Departed:
+        except (ClientDisconnect, Departed):
             return Response(status_code=CLIENT_LEFT)
         return Response(answer.model_dump_json(), media_type="application/json")
 

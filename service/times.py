@@ -39,7 +39,7 @@ def batch_sizes(max_batch: int) -> list[int]:
 class StageTimes:
     """Predicted duration of each stage by batch size; a size in between counts as the next larger one measured.
 
-    Written by the engine thread alone; other threads may read.
+    The engine's thread adds stages, the event loop adds deliveries; each reads what the other has added so far.
     """
 
     def __init__(self, stages: int, sizes: Sequence[int]) -> None:

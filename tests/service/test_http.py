@@ -276,3 +276,16 @@ def test_draining_says_not_ready_and_serves_on(pngs: list[bytes]) -> None:
 def test_a_wrong_start_says_why(flags: list[str], message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
         Server(*flags)
+
+
+def test_a_client_that_leaves_is_noticed_and_the_server_lives_on(pngs: list[bytes]) -> None:
+    with Server() as server:
+        url = server.client.base_url
+        head = b"POST /predict?latency_budget_ms=inf HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        for sent in (b"", pngs[0][:50], pngs[0]):
+            with socket.create_connection((url.host, url.port), timeout=10) as leaving:
+                leaving.sendall(head % len(pngs[0]) + sent)
+        assert ask(server, pngs[0]).exit.number >= 1
+        server.terminate()
+        server.wait()
+        assert "Traceback" not in "".join(server.log)
