@@ -49,4 +49,5 @@ bench: $(DEV)/installed  ## measure, side by side in one run; results go to benc
 lock:  ## write constraints.txt anew: the newest versions that fit together
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,train,dev]'
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --no-deps onnxruntime-gpu
 	.venv-lock/bin/python -m pip freeze --exclude-editable > constraints.txt

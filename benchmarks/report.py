@@ -4,10 +4,11 @@ import datetime
 import json
 import os
 import platform
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from training.revision import git_revision
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -16,12 +17,11 @@ def save(name: str, figures: dict[str, Any]) -> None:
     """Print the figures and write them to `results/NAME.json` with machine, revision, versions and date."""
     for key, value in figures.items():
         print(f"  {key}: {value}")
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     provenance = {
         "command": f"python -m benchmarks.{name}",
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "git_revision": revision or "unknown",
+        "git_revision": git_revision(),
         "versions": {package: version(package) for package in ("onnxruntime", "numpy", "fastapi", "uvicorn")},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

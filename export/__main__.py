@@ -44,9 +44,8 @@ def export(config: ExportConfig) -> None:
 
     sha256 = hashlib.sha256(config.checkpoint.read_bytes()).hexdigest()
     macs = network.cumulative_macs(trained.image_shape)
-    document = artifact.metadata(
-        config.name or config.out.stem, artifact.content_version(model), trained, sha256, macs, logits, labels
-    )
+    document = artifact.metadata(config.name or config.out.stem, trained, sha256, macs, logits, labels)
+    document["version"] = artifact.content_version(model, document)
     artifact.write(model, document, config.out)
     point = document["operating_points"][document["default_operating_point"]]
     print(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB, differs from torch by at most {worst:.1g}")

@@ -4,7 +4,6 @@ import datetime
 import hashlib
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,15 @@ from torch import Tensor
 from export.calibration import expected_calibration_error, fit_temperature
 from export.operating_points import choose_threshold
 from training.checkpoint import Checkpoint
+from training.revision import git_revision
 
 DEFAULT_POINT, DEFAULT_DROP = "balanced", 0.005
 
 
 def metadata(
-    name: str, version: str, checkpoint: Checkpoint, sha256: str, macs: list[int], logits: Tensor, labels: Tensor
+    name: str, checkpoint: Checkpoint, sha256: str, macs: list[int], logits: Tensor, labels: Tensor
 ) -> dict[str, Any]:
-    """The JSON document of schema 1. `logits` (K×N×classes) and `labels` are those of the validation split."""
+    """The JSON document of schema 1 without `version`; `logits` (K×N×classes) and `labels` of the validation split."""
     temperatures = [fit_temperature(exit_logits, labels) for exit_logits in logits]
     probabilities = [(one / temperature).softmax(dim=1) for one, temperature in zip(logits, temperatures, strict=True)]
     confidences = torch.stack([one.max(dim=1).values for one in probabilities])
@@ -34,7 +34,6 @@ def metadata(
     return {
         "schema": 1,
         "name": name,
-        "version": version,
         "classes": checkpoint.classes,
         "input": {
             "channels": channels,
@@ -81,9 +80,11 @@ def metadata(
     }
 
 
-def content_version(model: onnx.ModelProto) -> str:
-    """Twelve digits of the hash of the graph: the same network has the same version."""
-    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()[:12]
+def content_version(model: onnx.ModelProto, document: dict[str, Any]) -> str:
+    """Twelve digits of the hash of the graph and of all metadata but provenance: what answers alike has one version."""
+    behaviour = {key: value for key, value in document.items() if key != "provenance"}
+    content = model.graph.SerializeToString(deterministic=True) + json.dumps(behaviour, sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def write(model: onnx.ModelProto, document: dict[str, Any], path: Path) -> None:
@@ -97,8 +98,3 @@ def write(model: onnx.ModelProto, document: dict[str, Any], path: Path) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def git_revision() -> str:
-    result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return result.stdout.strip() or "unknown"

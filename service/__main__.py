@@ -1,6 +1,7 @@
 """`python -m service`: serve the artifact until SIGTERM or SIGINT."""
 
 import asyncio
+import contextlib
 import sys
 from socket import socket
 from types import FrameType
@@ -50,7 +51,8 @@ def main() -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=round(settings.shutdown_timeout_ms / 1000) or 1,
     )
-    DrainingServer(config, app, settings.drain_delay_ms / 1000).run()
+    with contextlib.suppress(KeyboardInterrupt):
+        DrainingServer(config, app, settings.drain_delay_ms / 1000).run()
 
 
 main()

@@ -46,8 +46,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         answers.loop = asyncio.get_running_loop()
-        await asyncio.to_thread(predictor.warm_up)
-        thread = threading.Thread(target=engine.run, name="engine")
+        await predictor.warm_up()
+        thread = threading.Thread(target=engine.run, name="engine", daemon=True)
         thread.start()
         predictor.ready = True
         yield

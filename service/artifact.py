@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from service.errors import ArtifactError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -31,7 +32,7 @@ class InputSpec(Part):
     width: int = Field(ge=1)
     resize: Literal["bilinear", "bicubic"]
     color_mode: Literal["grayscale", "rgb"]
-    mean: tuple[float, ...]
+    mean: tuple[Finite, ...]
     std: tuple[Positive, ...]
 
     @model_validator(mode="after")
@@ -55,7 +56,7 @@ class ExitSpec(Part):
 class OperatingPoint(Part):
     """A threshold per exit but the last, and the loss of accuracy (0-1) that they promise."""
 
-    thresholds: tuple[float, ...]
+    thresholds: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
     max_accuracy_drop: Share
     delta: Share | None
     accuracy: Share
@@ -116,6 +117,10 @@ def load(path: Path) -> Artifact:
     except DecodeError as error:
         raise ArtifactError(f"{path}: is not an ONNX file") from error
     metadata = read_metadata(path, model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ArtifactError(f"{path}: graph: {str(error).splitlines()[0]}") from error
     check_graph(path, model, metadata)
     return Artifact(metadata, hashlib.sha256(content).hexdigest(), cut(model, metadata))
 
@@ -139,6 +144,8 @@ def check_graph(path: Path, model: onnx.ModelProto, metadata: Metadata) -> None:
     spec = metadata.input
     if [tensor.name for tensor in graph.input] != ["image"]:
         raise ArtifactError(f"{path}: graph.input must be 'image' alone")
+    if graph.input[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        raise ArtifactError(f"{path}: graph.input 'image' must be float32")
     sizes = [size.dim_value for size in graph.input[0].type.tensor_type.shape.dim]
     if sizes != [0, spec.channels, spec.height, spec.width]:
         raise ArtifactError(f"{path}: graph.input 'image' is {sizes}, not N×{spec.channels}×{spec.height}×{spec.width}")

@@ -26,7 +26,7 @@ async def read(request: Request, limits: BodyLimits) -> tuple[bytes, Options]:
     request = Request(request.scope, limited(request, limits.max_bytes))
     try:
         async with asyncio.timeout(limits.timeout):
-            if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
                 return await read_form(request)
             return await request.body(), parse_options(dict(request.query_params))
     except TimeoutError as error:
@@ -56,6 +56,8 @@ async def read_form(request: Request) -> tuple[bytes, Options]:
         form = await request.form(max_files=1, max_fields=len(Options.model_fields))
     except HTTPException as error:
         raise BadForm(f"the form cannot be read: {error.detail}") from error
+    except (UnicodeError, LookupError) as error:
+        raise BadForm(f"the form's character set cannot be read: {error}") from error
     try:
         image = form.get("image")
         if not isinstance(image, UploadFile):
@@ -77,4 +79,4 @@ def parse_options(values: dict[str, str]) -> Options:
             raise InvalidParameter(
                 "parameter", f"{name!r} is unknown; known are {', '.join(Options.model_fields)}"
             ) from error
-        raise InvalidParameter(name, f"{first['msg']}, not {first['input']!r}") from error
+        raise InvalidParameter(name, f"{first['msg']}, not {str(first['input'])[:40]!r}") from error

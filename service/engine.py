@@ -82,17 +82,20 @@ class Engine:
     def queue_depth(self) -> int:
         return len(self._queue)
 
-    def warm_up(self, image_shape: Sequence[int], repeats: int = 6) -> None:
-        """Run every stage at every batch size, so that nobody waits for a first time and all times are known."""
+    def warm_up(self, image_shape: Sequence[int], repeats: int = 8) -> None:
+        """Run every stage at every batch size, so that nobody waits for a first time and all idle times are known."""
         for size in self.times.sizes:
-            for repeat in range(repeats):
+            durations: list[list[float]] = [[] for _ in self.temperatures]
+            for _ in range(repeats):
                 features: Tensor | None = np.zeros((size, *image_shape), np.float32)
-                for stage in range(1, len(self.temperatures) + 1):
+                for stage, measured in enumerate(durations, start=1):
                     assert features is not None  # only the last stage has none
                     start = self.clock()
                     _, features = self.stages.run(stage, features)
-                    if repeat > 0:
-                        self.times.add(stage, size, self.clock() - start)
+                    measured.append(self.clock() - start)
+            for stage, measured in enumerate(durations, start=1):
+                # Neither the slow first times nor a hiccup count.
+                self.times.set_idle(stage, size, sorted(measured)[repeats * 3 // 4 - 1])
 
     def submit(self, job: Job) -> None:
         """Admit a job. Raises QueueFull, or NotReady once closed."""
@@ -152,7 +155,7 @@ class Engine:
             now = self.clock()
             for job in jobs:
                 job.compute += now - start
-            self.times.add(stage, len(jobs), now - start)
+            self.times.add(stage, len(jobs), now - start, now)
             self.observe(stage, len(jobs), now - start)
             probabilities = softmax(logits / np.float32(temperature))
             reasons = self._verdicts(stage, jobs, probabilities.max(axis=1).tolist(), now)
@@ -179,7 +182,7 @@ class Engine:
             [job.max_exit for job in jobs],
             [job.deadline for job in jobs],
             now=now,
-            seconds=lambda size: self.times.seconds(stage + 1, size),
+            seconds=lambda size: self.times.seconds(stage + 1, size, now),
         )
 
 

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,11 +80,11 @@ def flatten(image: Image.Image) -> Image.Image:
     return image
 
 
-def to_8_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+def to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """16-bit integers lose their low byte; floats are taken as 0-1 unless they exceed it, then as 0-255."""
-    values = np.nan_to_num(pixels.astype(np.float64))
-    if pixels.dtype.kind == "f":
-        scaled = values * 255 if values.max(initial=0) <= 1 else values
+    if pixels.dtype.kind != "f":
+        scaled = pixels.clip(0, 65535) >> 8
     else:
-        scaled = values // 256
-    return scaled.clip(0, 255).astype(np.uint8)
+        values = np.nan_to_num(pixels)
+        scaled = (values * 255 if values.max(initial=0) <= 1 else values).clip(0, 255)
+    return np.asarray(scaled, dtype=np.uint8)

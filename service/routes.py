@@ -28,7 +28,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         "description": "A parameter is missing or out of range, or the budget is below what exit 1 needs",
     },
     429: {"model": Error, "description": "The queue is full"},
-    503: {"model": Error, "description": "Not ready: warming up or shutting down"},
+    503: {"model": Error, "description": "Shutting down"},
 }
 
 

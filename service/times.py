@@ -7,28 +7,23 @@ from collections.abc import Sequence
 
 QUANTILE = 0.95
 WINDOW = 64
+MEMORY = 10.0
+"""Seconds after which a measurement is forgotten, so that a slow moment does not forbid a stage for good."""
 
 
 class RecentQuantile:
-    """The 95 % quantile of the last 64 durations, in seconds; `unknown` before the first."""
+    """The 95 % quantile of at most 64 durations of the last 10 s, in seconds; `idle` where there are none."""
 
-    def __init__(self, unknown: float = math.inf) -> None:
-        self._unknown = unknown
-        self._durations: deque[float] = deque(maxlen=WINDOW)
-        self._value: float | None = None
+    def __init__(self, idle: float = math.inf) -> None:
+        self.idle = idle
+        self._durations: deque[tuple[float, float]] = deque(maxlen=WINDOW)
 
-    def add(self, seconds: float) -> None:
-        self._durations.append(seconds)
-        self._value = None
+    def add(self, seconds: float, now: float) -> None:
+        self._durations.append((now, seconds))
 
-    @property
-    def seconds(self) -> float:
-        if not self._durations:
-            return self._unknown
-        if self._value is None:
-            ordered = sorted(self._durations)
-            self._value = ordered[math.ceil(QUANTILE * len(ordered)) - 1]
-        return self._value
+    def seconds(self, now: float) -> float:
+        recent = sorted(seconds for at, seconds in list(self._durations) if now - at <= MEMORY)
+        return recent[math.ceil(QUANTILE * len(recent)) - 1] if recent else self.idle
 
 
 def batch_sizes(max_batch: int) -> list[int]:
@@ -45,13 +40,20 @@ class StageTimes:
     def __init__(self, stages: int, sizes: Sequence[int]) -> None:
         self.sizes = sizes
         self._times = [[RecentQuantile() for _ in sizes] for _ in range(stages)]
-        self.delivery = RecentQuantile(unknown=0.0)
+        self.delivery = RecentQuantile(idle=0.0)
         """From the end of a stage until its answers are out."""
 
-    def add(self, stage: int, size: int, seconds: float) -> None:
-        """`stage` from 1."""
-        self._times[stage - 1][bisect_left(self.sizes, size)].add(seconds)
+    def set_idle(self, stage: int, size: int, seconds: float) -> None:
+        """What `stage` (from 1) takes on an idle machine, which counts until something newer is known."""
+        self._of(stage, size).idle = seconds
 
-    def seconds(self, stage: int, size: int) -> float:
+    def add(self, stage: int, size: int, seconds: float, now: float) -> None:
+        """`stage` from 1."""
+        self._of(stage, size).add(seconds, now)
+
+    def seconds(self, stage: int, size: int, now: float) -> float:
         """Predicted seconds of `stage` (from 1) with `size` jobs, until their answers are out."""
-        return self._times[stage - 1][bisect_left(self.sizes, size)].seconds + self.delivery.seconds
+        return self._of(stage, size).seconds(now) + self.delivery.seconds(now)
+
+    def _of(self, stage: int, size: int) -> RecentQuantile:
+        return self._times[stage - 1][bisect_left(self.sizes, size)]

@@ -24,7 +24,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
         originals=ORIGINALS,
         validation=128,
         width=4,
-        epochs=2,
+        epochs=4,
         batch_size=64,
         workers=0,
         precision="fp32",

@@ -3,7 +3,6 @@
 import csv
 import json
 import platform
-import subprocess
 import time
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from training.config import TrainConfig
 from training.evaluate import accuracies, exit_logits
 from training.losses import self_distillation_loss
 from training.network import build
+from training.revision import git_revision
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -116,9 +116,9 @@ def train(config: TrainConfig) -> Checkpoint:
         seconds = time.perf_counter() - start
         shares = accuracies(exit_logits(network, validation), splits.validation.labels)
         history.append(row(epoch + 1, total / len(batches), seconds, shares))
-        print(line(history[-1]), flush=True)
         write_log(config.run / "log.csv", history)
         snapshot(results={}).save(path)
+        print(line(history[-1]), flush=True)
 
     # The end: the only look at the test set.
     test = data.test_images(config)
@@ -163,9 +163,8 @@ def write_log(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def environment() -> dict[str, str]:
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "git_revision": revision or "unknown",
+        "git_revision": git_revision(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "torchvision": str(torchvision.__version__),

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.artifact import write
@@ -133,6 +133,7 @@ def test_temperature_scaling_undoes_overconfidence() -> None:
     assert expected_calibration_error(honest * 3, labels, 1.0) > 0.1
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.floats(0, 0.3))
 def test_the_threshold_keeps_the_loss_and_no_cheaper_one_does(seed: int, drop: float) -> None:
     generator = torch.Generator().manual_seed(seed)

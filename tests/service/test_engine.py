@@ -55,7 +55,7 @@ class Bench:
         )
         for stage in range(1, EXITS + 1):
             for size in times.sizes:
-                times.add(stage, size, STAGE_SECONDS)
+                times.set_idle(stage, size, STAGE_SECONDS)
 
     def deliver(self, outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
         for job, outcome in outcomes:
@@ -108,6 +108,22 @@ def test_a_job_stops_before_a_stage_that_would_miss_its_deadline() -> None:
     assert outcome(tight) == (1, Reason.BUDGET)
     assert outcome(exact) == (2, Reason.BUDGET)
     assert outcome(late) == (1, Reason.BUDGET)  # exit 1 is mandatory: late rather than never
+
+
+def test_a_stage_that_was_slow_once_is_tried_again() -> None:
+    bench = Bench()
+    for _ in range(5):
+        bench.engine.times.add(2, 1, 100.0, now=0.0)
+
+    def exit_of_a_job(at: float) -> int:
+        bench.stages.now = at
+        one = job(0.6, 0.6, 0.6, deadline=at + 20)
+        bench.engine.submit(one)
+        bench.engine.process(bench.engine.take())
+        return outcome(one)[0]
+
+    assert exit_of_a_job(at=0.0) == 1
+    assert exit_of_a_job(at=60.0) == 3
 
 
 def test_the_most_urgent_go_first_and_equals_in_order() -> None:

@@ -1,17 +1,16 @@
 """A real server process, asked over real connections."""
 
+import contextlib
 import io
 import json
 import shutil
 import signal
 import socket
 import subprocess
-import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,7 +90,8 @@ def test_options_steer_the_exit(server: Server, pngs: list[bytes]) -> None:
             answer = ask(server, image, confidence_threshold=1, max_exit=most)
             # Only a confidence of exactly 1 may leave earlier.
             assert answer.confidence == 1 or (answer.exit.number, answer.exit.reason) == (most, Reason.FINAL)
-    assert ask(server, pngs[0], operating_point="balanced", model="fashion-mnist").exit.of == 4
+    for point in ("balanced", "default"):
+        assert ask(server, pngs[0], operating_point=point, model="fashion-mnist").exit.of == 4
 
 
 def test_metrics_count_exactly_what_was_asked(pngs: list[bytes]) -> None:
@@ -153,6 +153,7 @@ def test_promtool_finds_nothing_to_complain_about(server: Server) -> None:
         ({"latency_budget_ms": "nan"}, None, 422, "invalid_latency_budget_ms"),
         ({"latency_budget_ms": "0.0001"}, None, 422, "budget_too_small"),
         ({**NO_LIMIT, "operating_point": "magic"}, None, 422, "invalid_operating_point"),
+        ({**NO_LIMIT, "operating_point": ""}, None, 422, "invalid_operating_point"),
         ({**NO_LIMIT, "confidence_threshold": "1.1"}, None, 422, "invalid_confidence_threshold"),
         ({**NO_LIMIT, "confidence_threshold": "-0.1"}, None, 422, "invalid_confidence_threshold"),
         ({**NO_LIMIT, "confidence_threshold": "nan"}, None, 422, "invalid_confidence_threshold"),
@@ -177,7 +178,12 @@ def test_bad_forms_are_named(server: Server) -> None:
     broken = server.client.post(
         "/predict", content=b"--x\r\nnonsense", headers={"content-type": "multipart/form-data; boundary=x"}
     )
-    for response in (without, broken):
+    charset = server.client.post(
+        "/predict",
+        content=b"--x\r\n\r\n--x--",
+        headers={"content-type": "Multipart/Form-Data; boundary=x; charset=undefined"},
+    )
+    for response in (without, broken, charset):
         assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_form")
 
 
@@ -232,26 +238,24 @@ def test_openapi_describes_both_bodies_and_all_errors(server: Server) -> None:
 
 
 def test_sigterm_finishes_what_was_admitted(pngs: list[bytes]) -> None:
-    with Server("--max-batch", "1", "--threads", "1") as server:
-        results: list[httpx.Response] = []
-        started = threading.Barrier(33)
-
-        def one(image: bytes) -> None:
-            with httpx.Client(base_url=server.client.base_url, timeout=30) as client:
-                client.get("/health/live")
-                started.wait()
-                results.append(client.post("/predict", content=image, params={**NO_LIMIT, "confidence_threshold": 1}))
-
-        threads = [threading.Thread(target=one, args=(image,)) for image in pngs[:32]]
-        for thread in threads:
-            thread.start()
-        started.wait()
-        ask(server, pngs[0])
+    with Server("--max-batch", "1", "--threads", "1") as server, contextlib.ExitStack() as stack:
+        url = server.client.base_url
+        connections = [stack.enter_context(socket.create_connection((url.host, url.port), 30)) for _ in range(32)]
+        for connection in connections:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            while b"}" not in connection.recv(4096):
+                pass
+        path = b"/predict?latency_budget_ms=inf&confidence_threshold=1"
+        head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        for connection, image in zip(connections, pngs, strict=False):
+            connection.sendall(head % len(image) + image)
+        # One whole turn of the event loop later, all of them have been read.
+        server.client.get("/health/live")
+        server.client.get("/health/live")
         server.terminate()
-        for thread in threads:
-            thread.join()
+        for connection in connections:
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
         assert server.wait() == -signal.SIGTERM  # as uvicorn ends after an orderly shutdown
-    assert [response.status_code for response in results] == [200] * 32
 
 
 def test_draining_says_not_ready_and_serves_on(pngs: list[bytes]) -> None:

@@ -5,15 +5,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.times import WINDOW, RecentQuantile, StageTimes, batch_sizes
+from service.times import MEMORY, WINDOW, RecentQuantile, StageTimes, batch_sizes
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=200))
 def test_quantile_is_that_of_the_latest(durations: list[float]) -> None:
     quantile = RecentQuantile()
     for seconds in durations:
-        quantile.add(seconds)
-    assert quantile.seconds == np.quantile(durations[-WINDOW:], 0.95, method="inverted_cdf")
+        quantile.add(seconds, now=0.0)
+    assert quantile.seconds(now=0.0) == np.quantile(durations[-WINDOW:], 0.95, method="inverted_cdf")
+
+
+def test_a_slow_moment_is_forgotten() -> None:
+    quantile = RecentQuantile(idle=0.001)
+    quantile.add(5.0, now=100.0)
+    assert quantile.seconds(now=100.0 + MEMORY) == 5.0
+    assert quantile.seconds(now=100.1 + MEMORY) == 0.001
 
 
 @pytest.mark.parametrize(("most", "sizes"), [(1, [1]), (2, [1, 2]), (5, [1, 2, 4, 5]), (32, [1, 2, 4, 8, 16, 32])])
@@ -23,8 +30,8 @@ def test_batch_sizes(most: int, sizes: list[int]) -> None:
 
 def test_a_size_in_between_counts_as_the_next_larger() -> None:
     times = StageTimes(2, [1, 2, 4])
-    times.add(2, 3, 0.5)
-    assert times.seconds(2, 4) == times.seconds(2, 3) == 0.5
-    assert times.seconds(2, 2) == math.inf
-    times.delivery.add(0.1)
-    assert times.seconds(2, 4) == pytest.approx(0.6)
+    times.add(2, 3, 0.5, now=0.0)
+    assert times.seconds(2, 4, now=0.0) == times.seconds(2, 3, now=0.0) == 0.5
+    assert times.seconds(2, 2, now=0.0) == math.inf
+    times.delivery.add(0.1, now=0.0)
+    assert times.seconds(2, 4, now=0.0) == pytest.approx(0.6)
