@@ -9,13 +9,13 @@ from PIL import Image
 
 from service.artifact import InputSpec
 from service.images import open_image, to_input
-from training import data
+from training import data, datasets
 from training.config import TrainConfig
 
 
 @cache
 def fashion_mnist() -> data.Images:
-    return data.test_images(TrainConfig())
+    return datasets.test_images(TrainConfig())
 
 
 def pngs(images: data.Images) -> list[bytes]:

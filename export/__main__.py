@@ -10,10 +10,10 @@ from pydantic_settings import BaseSettings, CliApp, CliPositionalArg, SettingsCo
 from export import artifact
 from export.graph import to_onnx
 from export.verification import VerificationError, verify
-from training import checkpoint, data
+from training import checkpoint, datasets
 from training.evaluate import exit_logits
 
-VERIFIED_IMAGES = 256
+VERIFIED_IMAGES = 256  # the first of the validation split
 
 
 class ExportConfig(BaseSettings):
@@ -34,13 +34,14 @@ def export(config: ExportConfig) -> None:
     """Raises ValueError for a checkpoint that is not one, VerificationError if the graph is not the network."""
     trained = checkpoint.load(config.checkpoint)
     places = {key: value for key in ("data", "originals") if (value := getattr(config, key)) is not None}
-    splits = data.load(trained.settings().model_copy(update=places))
-    images, labels = data.normalised(splits.validation, splits), splits.validation.labels
+    splits = datasets.load(trained.settings().model_copy(update=places))
+    labels = splits.validation.labels
 
     network = trained.rebuild()
     model = to_onnx(network, trained.image_shape)
-    logits = exit_logits(network, images)
-    worst = verify(model, images[:VERIFIED_IMAGES], logits[:, :VERIFIED_IMAGES])
+    logits = exit_logits(network, splits.inputs(splits.validation))
+    images = next(splits.inputs(splits.validation, VERIFIED_IMAGES))
+    worst = verify(model, images, logits[:, : len(images)])
 
     sha256 = hashlib.sha256(config.checkpoint.read_bytes()).hexdigest()
     macs = network.cumulative_macs(trained.image_shape)

@@ -39,7 +39,7 @@ def metadata(
             "channels": channels,
             "height": height,
             "width": width,
-            "resize": "bilinear",
+            "resize": checkpoint.resize,
             "color_mode": "grayscale" if channels == 1 else "rgb",
             "mean": checkpoint.mean,
             "std": checkpoint.std,

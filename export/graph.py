@@ -17,9 +17,9 @@ class ExitsAndFeatures(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         logits, between = [], []
         features = image
-        for section, head in zip(self.network.sections, self.network.heads, strict=True):
+        for section, exit_ in zip(self.network.sections, self.network.exits, strict=True):
             features = section(features)
-            logits.append(head(features)[0])
+            logits.append(exit_(features)[0])
             between.append(features)
         return (*logits, *between[:-1])
 
@@ -29,7 +29,7 @@ def to_onnx(network: MultiExitNetwork, image_shape: tuple[int, int, int]) -> onn
 
     Batch norm is folded into the convolutions. `network` must be in evaluation mode.
     """
-    exits = len(network.heads)
+    exits = len(network.exits)
     logits = [f"logits_{number}" for number in range(1, exits + 1)]
     features = [f"features_{number}" for number in range(1, exits)]
     program = torch.onnx.export(

@@ -9,7 +9,7 @@ from benchmarks.server import Server
 from service import artifact
 from service.artifact import Artifact
 from service.settings import EMBEDDED_MODEL
-from training import data
+from training import data, datasets
 from training.config import TrainConfig
 
 ORIGINALS = Path(__file__).parent / "data" / "fashion-mnist"
@@ -22,11 +22,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
         run=tmp_path_factory.mktemp("run"),
         data=tmp_path_factory.mktemp("data"),
         originals=ORIGINALS,
+        recipe="fashion-mnist-cpu",
         validation=128,
         width=4,
         epochs=4,
         batch_size=64,
-        workers=0,
         precision="fp32",
         layout="channels_last",
         device="cpu",
@@ -36,7 +36,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 @pytest.fixture(scope="session")
 def test_set(tiny: TrainConfig) -> data.Images:
     """256 real test images."""
-    return data.test_images(tiny)
+    return datasets.test_images(tiny)
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,12 @@ from training.network import MultiExitNetwork, build
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`image_shape`: C×H×W. `classes`, `mean` and `std`: see `training.data.Splits`.
+    """`image_shape`: C×H×W. `classes`, `mean`, `std` and `resize`: see `training.data.Splits`.
 
-    `optimizer` and `schedule` are state dicts. `history` has a row per finished epoch; `results` holds the
-    final figures of the finished run. `environment` names versions and the machine.
+    `network`, `averaged` (weights averaged over the steps, empty without), `optimizer` and `scaler` are state dicts.
+    `step` counts all steps done; `loss` (a sum over steps) and `seconds` belong to the epoch that is not finished.
+    `history` has a row per finished epoch; `results` holds the final figures of the finished run. `environment`
+    names versions and the machine.
     """
 
     config: dict[str, Any]
@@ -25,12 +27,17 @@ class Checkpoint:
     classes: list[str]
     mean: list[float]
     std: list[float]
+    resize: str
     split_sizes: dict[str, int]
     network: dict[str, torch.Tensor]
+    averaged: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
-    schedule: dict[str, Any]
+    scaler: dict[str, Any]
+    step: int
+    loss: float
+    seconds: float
     history: list[dict[str, float]]
-    results: dict[str, list[float]]
+    results: dict[str, Any]
     environment: dict[str, str]
 
     @property
@@ -47,9 +54,10 @@ class Checkpoint:
         return TrainConfig(**self.config)
 
     def rebuild(self) -> MultiExitNetwork:
-        """The network with its trained weights, in evaluation mode on the CPU."""
-        network = build(self.settings(), self.image_shape, len(self.classes))
-        network.load_state_dict(self.network)
+        """The network with its trained weights, averaged ones if it has them, in evaluation mode on the CPU."""
+        config = self.settings().model_copy(update={"weights": ""})  # what it started from is not needed again
+        network = build(config, self.image_shape, len(self.classes))
+        network.load_state_dict(self.averaged or self.network)
         return network.eval()
 
 
@@ -59,3 +67,19 @@ def load(path: Path) -> Checkpoint:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
     except (TypeError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
         raise ValueError(f"{path} is not a checkpoint of this version of training: {error}") from error
+
+
+def resumable(path: Path, config: TrainConfig) -> Checkpoint | None:
+    """The checkpoint at `path` if there is one. Raises ValueError if its settings differ from `config`'s."""
+    if not path.exists():
+        return None
+    before = load(path)
+    wanted = config.model_dump(mode="json", exclude=MACHINE)
+    differing = sorted(name for name, value in wanted.items() if value != "auto" and before.config.get(name) != value)
+    if differing:
+        raise ValueError(f"{path} was made with another {', '.join(differing)}; give another --run")
+    return before
+
+
+# Settings of the machine a run is on, which may change when it goes on elsewhere.
+MACHINE = {"run", "data", "originals", "workers", "resident_gb", "device", "save_minutes"}

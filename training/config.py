@@ -1,20 +1,26 @@
 """Every setting of a training run, with the reason for its default beside it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Precision = Literal["auto", "fp32", "bf16"]
+from training.backbones import BACKBONES
+from training.backbones.sections import Cut
+from training.recipes import METHODS, RECIPES, resolve
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Layout = Literal["auto", "channels_first", "channels_last"]
+Augment = Literal["none", "cifar10", "imagenet", "svhn"]
 
 
 class TrainConfig(BaseSettings):
     """Train a network whose every depth can answer, by self-distillation (arXiv:1905.08094).
 
-    The defaults are the recipe of the embedded model. A run that was killed goes on from its last
-    finished epoch when the same command is given again.
+    A recipe sets what it names, a method changes the loss, and whatever is given here beats both. A run that was
+    killed goes on from its last checkpoint when the same command is given again; `torchrun` runs it in several
+    processes. Other commands: `python -m training table --help`, `python -m training report --help`.
     """
 
     model_config = SettingsConfigDict(
@@ -22,54 +28,100 @@ class TrainConfig(BaseSettings):
     )
 
     run: Path = Field(Path("runs/default"), description="folder of the checkpoint, the log and the results")
-    seed: int = Field(0, description="seed of the initial weights, the order of the images and their augmentation")
+    recipe: str = Field("fashion-mnist", description=f"named settings to start from: {', '.join(RECIPES)}")
+    method: str = Field("self-distillation", description=f"what the exits learn from: {', '.join(METHODS)}")
+    seed: int = Field(0, ge=0, description="seed of the initial weights, the order of the images, their augmentation")
 
-    # Network. Width 32 keeps the artifact below 12 MB, stride 1 gives its last exit the time to be worth waiting for.
-    backbone: Literal["resnet18"] = Field("resnet18", description="layout of the backbone")
-    width: int = Field(32, ge=1, description="channels of the first stage; each further stage doubles them")
+    # Network.
+    backbone: str = Field("resnet18", description=f"layout of the backbone: {', '.join(BACKBONES)}")
+    width: int | None = Field(None, ge=1, description="channels of the first stage; none for the published number")
     last_stride: int = Field(
-        1,
-        ge=1,
-        le=2,
-        description="stride of the last stage; 2 is the published layout for 32×32 pixels, 1 keeps 7×7 of 28×28",
+        2, ge=1, le=2, description="stride of the last stage of a CIFAR network; 2 is published, 1 keeps 7×7 of 28×28"
+    )
+    weights: str = Field(
+        "", description="what a torchvision/… backbone starts from: the name of its weights there, or a state dict file"
     )
     exits: int = Field(4, ge=1, description="number of exits; 4 is the paper's, one after each stage of a ResNet")
-    head_width: int = Field(128, ge=1, description="widest inner layer of a head; narrow heads keep early exits cheap")
+    cut: Cut = Field("auto", description="sections by stage or by equal shares of the cost; auto: by stage if it fits")
+    head: Literal["narrow", "bottleneck", "attention"] = Field(
+        "narrow", description="layers of the shallow exits: cheap ones, the paper's, or the journal version's"
+    )
+    head_width: int = Field(128, ge=1, description="widest inner layer of a narrow head; it keeps early exits cheap")
 
     # Loss. The paper prints no values and the public codes disagree, so these are the middle way among them.
-    kd_weight: float = Field(
-        0.3, ge=0, le=1, description="α, share of distillation against labels at the shallow exits (codes: 0.1 to 0.5)"
-    )
+    ce_weight: float = Field(0.7, ge=0, description="β, weight of the labels at the exits that have a teacher")
+    kd_weight: float = Field(0.3, ge=0, description="α, weight of the distillation there (codes: 0.1 to 0.5)")
     temperature: float = Field(3.0, gt=0, description="T of the distillation; all public codes agree on 3")
     hint_weight: float = Field(
         0.03, ge=0, description="λ of the hint loss, a mean over elements so that it does not depend on the batch size"
     )
+    teacher: Literal["last", "ensemble"] = Field("last", description="the last exit, or the mean logits of all exits")
+    gradient_equilibrium: bool = Field(False, description="balance the gradients of the exits (arXiv:1908.06294)")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
 
     # Data.
-    data: Path = Field(Path("data"), description="folder where torchvision keeps the data set")
+    dataset: Literal["fashion-mnist", "cifar10", "cifar100", "imagenet", "folder"] = Field(
+        "fashion-mnist", description="images; folder: data/train and data/test, a folder of images per class in each"
+    )
+    data: Path = Field(Path("data"), description="folder of the data set, where torchvision keeps or downloads it")
     originals: Path = Field(
         Path("/usr/share/datasets/fashion-mnist"),
-        description="folder of the original files, used instead of a download (Debian: dataset-fashion-mnist)",
+        description="folder of Fashion-MNIST's original files, used instead of a download (Debian: dataset-fashion-mnist)",
     )
     validation: int = Field(
-        10_000, ge=1, description="training images held out; as many as the test set has, thresholds are chosen on them"
+        10_000, ge=1, description="training images held out for every choice; the test set is read once, at the end"
     )
-    crop_padding: int = Field(2, ge=0, description="pixels of random shift; 2 of 28, since the clothes are centred")
-    erasing: float = Field(
-        0.25, ge=0, le=1, description="probability of random erasing, the best known aid on this data"
-    )
-    workers: int = Field(1, ge=0, description="processes that augment images; one keeps up with the network")
     limit: int | None = Field(None, ge=1, description="use only so many training images (for a quick trial)")
+    image_size: int = Field(224, ge=1, description="height and width that images from files are brought to")
+    resident_gb: float = Field(
+        4.0, ge=0, description="decoded images up to this size are kept on the device, larger sets are read as needed"
+    )
+    workers: int = Field(2, ge=0, description="processes that read image files; not used for resident images")
+
+    # Augmentation, by torchvision's transforms on the device; each group of images gets one draw.
+    crop: Literal["padded", "resized"] = Field(
+        "padded", description="random shift after padding, or a random part of the file resized (ImageNet's)"
+    )
+    crop_padding: int = Field(
+        0, ge=0, description="pixels of random shift; 2 of 28 for centred clothes, 4 of CIFAR's 32"
+    )
+    flip: bool = Field(True, description="mirror half of the images")
+    auto_augment: Augment = Field("none", description="policy of AutoAugment (arXiv:1805.09501)")
+    erasing: float = Field(0.0, ge=0, le=1, description="probability of random erasing (arXiv:1708.04896)")
+    cutout: int = Field(0, ge=0, description="side in pixels of Cutout (arXiv:1708.04552), 0 for none")
+    augment_together: int = Field(
+        8, ge=1, description="images that share one draw of the augmentation; must divide batch_size ÷ processes"
+    )
 
     # Optimisation: SGD as in the paper; a one-cycle schedule reaches its accuracy in a tenth of the epochs.
     epochs: int = Field(30, ge=1, description="passes over the training images")
-    batch_size: int = Field(128, ge=1, description="images per step, the paper's")
+    batch_size: int = Field(128, ge=1, description="images per step over all processes, the paper's")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with Nesterov momentum, or AdamW")
     learning_rate: float = Field(0.1, gt=0, description="highest learning rate, the paper's")
-    warmup: float = Field(0.15, ge=0, lt=1, description="share of the run in which the learning rate rises")
+    schedule: Literal["one-cycle", "cosine", "step"] = Field(
+        "one-cycle", description="course of the learning rate; step divides it by 10 after each third"
+    )
+    warmup: float = Field(0.15, ge=0, lt=1, description="share of the run in which it rises (not with step)")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum, the paper's")
     weight_decay: float = Field(5e-4, ge=0, description="weight decay, the paper's")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay per step of averaged weights to evaluate; 0 for none")
+    save_minutes: float = Field(10.0, gt=0, description="longest time without a checkpoint; also one per epoch")
 
     # Speed. `auto` times a few real steps of each and takes the fastest.
-    device: str = Field("auto", description="torch device; auto takes a GPU where there is one")
-    precision: Precision = Field("auto", description="arithmetic of the forward pass; auto measures both")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
+    precision: Precision = Field("auto", description="arithmetic of the forward pass; auto measures fp32 and bf16")
     layout: Layout = Field("auto", description="memory layout of images and weights; auto measures both")
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_recipe(cls, given: dict[str, Any]) -> dict[str, Any]:
+        names = {name: given.get(name, cls.model_fields[name].default) for name in ("recipe", "method")}
+        return resolve(given, **names)
+
+    @model_validator(mode="after")
+    def consistent(self) -> Self:
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"no backbone {self.backbone!r}; there are {', '.join(BACKBONES)}")
+        if self.crop == "resized" and self.dataset not in ("imagenet", "folder"):
+            raise ValueError(f"crop=resized needs image files, {self.dataset} has images of one small size")
+        return self

@@ -1,21 +1,36 @@
-"""Fashion-MNIST (arXiv:1708.07747) as tensors, split, and augmented batches of it."""
+"""Images with labels, in memory or in files, and what is split from them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.datasets import FashionMNIST
-from torchvision.datasets.utils import extract_archive
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import pil_to_tensor
 
-from training.config import TrainConfig
+from training.backbones.sections import Shape
+
+Resize = Literal["bilinear", "center_crop"]
+BORDER = 1 / 16  # cut from each side before the centre is scaled: 256 → 224 pixels on ImageNet
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The draws of one pass for one process, both steps×n: which images, and a seed of augmentation for each."""
+
+    indices: Tensor
+    seeds: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
 
 
 @dataclass(frozen=True)
 class Images:
-    """`pixels`: N×C×H×W, uint8. `labels`: N, int64."""
+    """Images in memory. `pixels`: N×C×H×W, uint8. `labels`: N, int64."""
 
     pixels: Tensor
     labels: Tensor
@@ -23,97 +38,117 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def image_shape(self) -> Shape:
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
     def subset(self, indices: Tensor) -> "Images":
         return Images(self.pixels[indices], self.labels[indices])
+
+    def to(self, device: torch.device) -> "Images":
+        return Images(self.pixels.to(device), self.labels.to(device))
+
+    def training_batches(self, epoch: Epoch, first: int = 0) -> Iterator[Tensor]:
+        """uint8 pixels of each step from `first` on."""
+        for indices in epoch.indices[first:]:
+            yield self.pixels[indices.to(self.pixels.device)]
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """uint8 pixels of all images in order."""
+        yield from self.pixels.split(size)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files, decoded to RGB of `size`×`size` as they are needed.
+
+    `resize` says how for evaluation: scaled whatever the shape, or the centre cut out first. Training takes a random
+    part of each image if `random_crop`, else the same as evaluation. `workers` processes read them.
+    """
+
+    paths: Sequence[str]
+    labels: Tensor
+    size: int
+    resize: Resize
+    random_crop: bool
+    workers: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> Shape:
+        return 3, self.size, self.size
+
+    def subset(self, indices: Tensor) -> "Files":
+        return replace(self, paths=[self.paths[index] for index in indices.tolist()], labels=self.labels[indices])
+
+    def to(self, device: torch.device) -> "Files":
+        return replace(self, labels=self.labels.to(device))
+
+    def resident(self) -> Images:
+        """All of them decoded, as evaluation takes them."""
+        return Images(torch.cat(list(self.batches(256))), self.labels)
+
+    def training_batches(self, epoch: Epoch, first: int = 0) -> Iterator[Tensor]:
+        draws = zip(epoch.indices[first:].tolist(), epoch.seeds[first:].tolist(), strict=True)
+        yield from self.loader([list(zip(indices, seeds, strict=True)) for indices, seeds in draws])
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        indices = torch.arange(len(self)).split(size)
+        yield from self.loader([[(index, None) for index in batch.tolist()] for batch in indices])
+
+    def loader(self, batches: list[list[tuple[int, int | None]]]) -> DataLoader[Tensor]:
+        return DataLoader(Decoded(self), batch_sampler=batches, num_workers=self.workers)
+
+
+class Decoded(Dataset[Tensor]):
+    """Files by (index, seed): a random part of the image drawn with the seed, or as evaluation takes it if None."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.random_crop = v2.RandomResizedCrop(files.size)
+
+    def __getitem__(self, draw: tuple[int, int | None]) -> Tensor:
+        index, seed = draw
+        with Image.open(self.files.paths[index]) as file:
+            image = ImageOps.exif_transpose(file).convert("RGB")
+        if seed is not None and self.files.random_crop:
+            torch.manual_seed(seed)
+            return pil_to_tensor(self.random_crop(image))
+        return pil_to_tensor(resized(image, self.files.size, self.files.resize))
+
+
+def resized(image: Image.Image, size: int, rule: Resize) -> Image.Image:
+    if rule == "center_crop":
+        return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR, bleed=BORDER)
+    return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 @dataclass(frozen=True)
 class Splits:
     """Training and validation images with what a server must know to prepare others alike.
 
-    `mean` and `std` are per channel, of pixels in 0-1. The test images are not here: see `test_images`.
+    `mean` and `std` are per channel, of pixels in 0-1; `resize` is how images of another size are brought to
+    `image_shape` (C×H×W). The test images are not here: see `training.datasets.test_images`.
     """
 
-    train: Images
-    validation: Images
+    train: Images | Files
+    validation: Images | Files
     classes: Sequence[str]
     mean: Sequence[float]
     std: Sequence[float]
+    resize: Resize
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        channels, height, width = self.train.pixels.shape[1:]
-        return channels, height, width
+    def image_shape(self) -> Shape:
+        return self.validation.image_shape
 
-
-def load(config: TrainConfig) -> Splits:
-    """The training images, a validation split held out. The split is the same for every seed."""
-    dataset = fashion_mnist(config, train=True)
-    images = as_images(dataset)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    train = images.subset(order[config.validation :][: config.limit])
-    if not len(train):
-        raise ValueError(f"validation={config.validation} leaves none of {len(images)} images to train on")
-    scaled = train.pixels.float() / 255
-    mean, std = scaled.mean(dim=(0, 2, 3)), scaled.std(dim=(0, 2, 3))
-    validation = images.subset(order[: config.validation])
-    return Splits(train, validation, dataset.classes, mean.tolist(), std.tolist())
-
-
-def test_images(config: TrainConfig) -> Images:
-    """The test set. Read it once, after everything has been chosen."""
-    return as_images(fashion_mnist(config, train=False))
-
-
-def as_images(dataset: FashionMNIST) -> Images:
-    return Images(dataset.data.unsqueeze(1), dataset.targets)
-
-
-def fashion_mnist(config: TrainConfig, train: bool) -> FashionMNIST:
-    """torchvision's data set: what is in `data` already, else unpacked from `originals`, else downloaded."""
-    raw = config.data / FashionMNIST.__name__ / "raw"
-    raw.mkdir(parents=True, exist_ok=True)
-    for archive in config.originals.glob("*-ubyte.gz"):
-        if not (raw / archive.stem).exists():
-            extract_archive(str(archive), str(raw))
-    try:
-        return FashionMNIST(str(config.data), train=train, download=True)
-    except (RuntimeError, OSError) as error:
-        raise FileNotFoundError(
-            f"no Fashion-MNIST in {config.data}, none of its four *-ubyte.gz files in {config.originals}, "
-            f"and the download failed: {error}"
-        ) from error
-
-
-class Augmented(Dataset[tuple[Tensor, int]]):
-    """Training images, randomly shifted, mirrored and erased in part; float32, normalised."""
-
-    def __init__(self, splits: Splits, config: TrainConfig) -> None:
-        self.images = splits.train
-        height, width = self.images.pixels.shape[2:]
-        self.transform = v2.Compose(
-            [
-                v2.RandomCrop((height, width), padding=config.crop_padding),
-                v2.RandomHorizontalFlip(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(list(splits.mean), list(splits.std)),
-                v2.RandomErasing(p=config.erasing),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(self.images.pixels[index]), int(self.images.labels[index])
-
-
-def training_batches(splits: Splits, config: TrainConfig) -> DataLoader[tuple[Tensor, int]]:
-    """The batches of one epoch; their order and augmentation come from torch's random state when they are drawn."""
-    return DataLoader(Augmented(splits, config), config.batch_size, shuffle=True, num_workers=config.workers)
-
-
-def normalised(images: Images, splits: Splits) -> Tensor:
-    """All images as the network takes them: float32, N×C×H×W, `(pixel / 255 - mean) / std`."""
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (splits.mean, splits.std))
-    return (images.pixels.float() / 255 - mean) / std
+    def inputs(self, images: Images | Files, batch_size: int = 500) -> Iterator[Tensor]:
+        """Batches as the network takes them: float32, N×C×H×W, `(pixel / 255 - mean) / std`."""
+        for pixels in images.batches(batch_size):
+            mean, std = (
+                torch.tensor(values, device=pixels.device).view(1, -1, 1, 1) for values in (self.mean, self.std)
+            )
+            yield (pixels.float() / 255 - mean) / std

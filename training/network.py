@@ -1,12 +1,15 @@
-"""The network with several exits: sections of a backbone, each followed by a head."""
+"""The network with several exits: sections of a backbone, an exit after each."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from training.backbones import BACKBONES, macs
+from training.backbones import backbone
+from training.backbones.cifar import Layout
+from training.backbones.sections import Shape, macs
 from training.config import TrainConfig
+from training.exits import Exit, last_exit, shallow_exit
 
 
 class Outputs(NamedTuple):
@@ -20,102 +23,85 @@ class Outputs(NamedTuple):
     hints: list[Tensor]
 
 
-class Head(nn.Module):
-    """The layers of an exit: shrink the features to the size of the last ones, pool, classify.
+class ScaledGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by `scale`."""
 
-    Each halving of the image is a depthwise-separable convolution, at most `width` channels wide; a 1×1
-    convolution then brings the channels to those of the last section (the paper's bottleneck, made narrow).
-    The last exit has nothing to shrink.
-    """
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
 
-    def __init__(self, in_channels: int, out_channels: int, halvings: int, width: int, classes: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = in_channels
-        for _ in range(halvings):
-            narrow = min(2 * channels, width)
-            layers += [
-                nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels, bias=False),
-                nn.BatchNorm2d(channels),
-                *conv1x1(channels, narrow),
-            ]
-            channels = narrow
-        if layers or channels != out_channels:
-            layers += conv1x1(channels, out_channels)
-        self.shrink = nn.Sequential(*layers)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.classify = nn.Linear(out_channels, classes)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """From N×C×H×W to logits (N×classes) and the pooled features (N×out_channels)."""
-        hint = self.pool(self.shrink(features))
-        return self.classify(hint), hint
-
-
-def conv1x1(channels: int, out: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU(True)]
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.scale, None
 
 
 class MultiExitNetwork(nn.Module):
-    """Sections in forward order, an exit after each."""
+    """Sections in forward order, an exit after each.
 
-    def __init__(self, sections: list[nn.Sequential], heads: list[Head]) -> None:
+    With `gradient_equilibrium` (arXiv:1908.06294, section 3.2) exit i of K passes 1/(K-i+1) of its gradient into the
+    backbone and lets (K-i)/(K-i+1) of the deeper ones pass, so that every section hears each exit after it alike.
+    """
+
+    def __init__(self, sections: list[nn.Sequential], exits: list[Exit], gradient_equilibrium: bool = False) -> None:
         super().__init__()
         self.sections = nn.ModuleList(sections)
-        self.heads = nn.ModuleList(heads)
+        self.exits = nn.ModuleList(exits)
+        self.gradient_equilibrium = gradient_equilibrium
 
     def forward(self, images: Tensor) -> Outputs:
         """`images`: N×C×H×W, normalised."""
         outputs = Outputs([], [])
         features = images
-        for section, head in zip(self.sections, self.heads, strict=True):
-            features = section(features)
-            logits, hint = head(features)
+        for index, (section, exit_) in enumerate(zip(self.sections, self.exits, strict=True)):
+            features = here = section(features)
+            if self.gradient_equilibrium:
+                left = len(self.exits) - index  # this exit and those after it
+                here = ScaledGradient.apply(features, 1 / left)
+                features = ScaledGradient.apply(features, (left - 1) / left)
+            logits, hint = exit_(here)
             outputs.logits.append(logits)
             outputs.hints.append(hint)
         return outputs
 
-    def cumulative_macs(self, image_shape: tuple[int, int, int]) -> list[int]:
-        """Multiply-accumulates for one image to reach each exit, with the heads run on the way."""
+    def cumulative_macs(self, image_shape: Shape) -> list[int]:
+        """Multiply-accumulates for one image to reach each exit, with the exits run on the way."""
         total, costs = 0, []
         features = next(self.parameters()).new_zeros(1, *image_shape)
-        for section, head in zip(self.sections, self.heads, strict=True):
+        for section, exit_ in zip(self.sections, self.exits, strict=True):
             section_macs, features = macs(section, features)
-            total += section_macs + macs(head, features)[0]
+            total += section_macs + macs(exit_, features)[0]
             costs.append(total)
         return costs
 
+    def cumulative_parameters(self) -> list[int]:
+        """Parameters used to reach each exit, with the exits run on the way."""
+        total, counts = 0, []
+        for parts in zip(self.sections, self.exits, strict=True):
+            total += sum(parameter.numel() for part in parts for parameter in part.parameters())
+            counts.append(total)
+        return counts
 
-def build(config: TrainConfig, image_shape: tuple[int, int, int], classes: int) -> MultiExitNetwork:
+
+def build(config: TrainConfig, image_shape: Shape, classes: int) -> MultiExitNetwork:
     """The network that `config` describes, with initial weights from torch's current random state.
 
-    `image_shape` is C×H×W. Raises ValueError where the backbone has fewer blocks than exits.
+    `image_shape` is C×H×W. Raises ValueError where a setting does not fit the backbone or it has too few blocks.
     """
-    backbone = BACKBONES[config.backbone](config.width, config.last_stride, image_shape[0])
-    sections = backbone.sections(config.exits, image_shape)
-    shapes = feature_shapes(sections, image_shape)
-    last = shapes[-1]
-    heads = [Head(c, last[0], halvings(h, last[1]), config.head_width, classes) for c, h, _ in shapes]
-    network = MultiExitNetwork(sections, heads)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return network
+    layout = Layout(image_shape[0], classes, config.width, config.last_stride)
+    plain = backbone(config.backbone, layout, config.weights)
+    sections = plain.sections(config.exits, image_shape, config.cut)
+    *shapes, last = feature_shapes(sections, image_shape)
+    exits = [shallow_exit(config.head, shape, last, config.head_width, classes, plain.preactivated) for shape in shapes]
+    exits.append(last_exit(plain.classifier, last[0], plain.preactivated))
+    return MultiExitNetwork(sections, exits, config.gradient_equilibrium)
 
 
-def feature_shapes(sections: list[nn.Sequential], image_shape: tuple[int, int, int]) -> list[torch.Size]:
+def feature_shapes(sections: list[nn.Sequential], image_shape: Shape) -> list[Shape]:
+    """C×H×W after each section."""
     x = torch.zeros(1, *image_shape)
     shapes = []
     for section in sections:
         x = macs(section, x)[1]
-        shapes.append(x.shape[1:])
+        shapes.append(tuple(x.shape[1:]))
     return shapes
-
-
-def halvings(size: int, last_size: int) -> int:
-    """How many convolutions of stride 2 (padding 1) bring `size` pixels down to `last_size`."""
-    count = 0
-    while size > last_size:
-        size = (size + 1) // 2
-        count += 1
-    return count

@@ -14,7 +14,10 @@ from training.config import TrainConfig
 from training.network import MultiExitNetwork, Outputs
 
 LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
+AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARM_STEPS, TIMED_STEPS = 2, 6
+
+Loss = Callable[[Outputs, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,14 @@ class Speed:
         return LAYOUTS[self.layout]
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
-        """bf16 needs no loss scaling, since its range is that of float32."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(device.type, AUTOCAST[self.precision], enabled=self.precision != "fp32")
+
+    def scaler(self, device: torch.device) -> torch.amp.GradScaler:
+        """Scales the loss against underflow in fp16 alone; the range of bf16 is that of fp32."""
+        return torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
 
 
-def choose(
-    config: TrainConfig,
-    network: MultiExitNetwork,
-    loss: Callable[[Outputs, Tensor], Tensor],
-    images: Tensor,
-    labels: Tensor,
-) -> Speed:
+def choose(config: TrainConfig, network: MultiExitNetwork, loss: Loss, images: Tensor, labels: Tensor) -> Speed:
     """The fastest of the speeds that `config` leaves open; prints what was measured. `network` stays as it is."""
     candidates = list(open_choices(config))
     if len(candidates) == 1:
@@ -55,13 +55,7 @@ def open_choices(config: TrainConfig) -> Iterator[Speed]:
         yield Speed(precision, layout)
 
 
-def step_seconds(
-    speed: Speed,
-    network: MultiExitNetwork,
-    loss: Callable[[Outputs, Tensor], Tensor],
-    images: Tensor,
-    labels: Tensor,
-) -> float:
+def step_seconds(speed: Speed, network: MultiExitNetwork, loss: Loss, images: Tensor, labels: Tensor) -> float:
     """Fastest of a few steps, forward and backward, in seconds."""
     network.to(memory_format=speed.memory_format)
     images = images.to(memory_format=speed.memory_format)
@@ -69,7 +63,8 @@ def step_seconds(
     for _ in range(WARM_STEPS + TIMED_STEPS):
         start = time.perf_counter()
         with speed.autocast(images.device):
-            value = loss(network(images), labels)
+            outputs = network(images)
+        value = loss(outputs, labels)
         value.backward()
         value.item()  # waits for the device
         times.append(time.perf_counter() - start)

@@ -18,7 +18,7 @@ from export.graph import to_onnx
 from export.operating_points import choose_threshold, measure
 from export.verification import VerificationError, verify
 from service import artifact as reader
-from training import data
+from training import datasets
 from training.config import TrainConfig
 from training.evaluate import exit_logits
 from training.network import MultiExitNetwork, build
@@ -43,8 +43,8 @@ def graph(network: MultiExitNetwork) -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def images(tiny: TrainConfig) -> torch.Tensor:
-    splits = data.load(tiny)
-    return data.normalised(splits.validation, splits)
+    splits = datasets.load(tiny)
+    return next(splits.inputs(splits.validation))
 
 
 def test_every_exit_agrees_with_torch_on_real_images(
@@ -52,7 +52,7 @@ def test_every_exit_agrees_with_torch_on_real_images(
 ) -> None:
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     answers = session.run(None, {"image": images.numpy()})
-    for answer, logits in zip(answers, exit_logits(network, images), strict=True):
+    for answer, logits in zip(answers, exit_logits(network, [images]), strict=True):
         np.testing.assert_allclose(answer, logits.numpy(), atol=1e-4)
 
 
@@ -66,7 +66,7 @@ def test_features_are_inside_the_graph_and_not_outputs(graph: onnx.ModelProto) -
 def test_verification_names_the_exit_that_differs(
     network: MultiExitNetwork, graph: onnx.ModelProto, images: torch.Tensor
 ) -> None:
-    expected = exit_logits(network, images[:8]).clone()
+    expected = exit_logits(network, [images[:8]]).clone()
     assert verify(graph, images[:8], expected) < 1e-4
     expected[2] += 0.01
     with pytest.raises(VerificationError, match="logits_3 differs"):
@@ -84,7 +84,9 @@ def test_what_the_exporter_writes_the_server_reads(tiny: TrainConfig, tmp_path: 
     assert served.metadata.name == "small"
     assert served.metadata.classes == tuple(trained.classes)
     assert len(served.stages) == 4
-    assert [spec.accuracy for spec in served.metadata.exits] == pytest.approx(trained.results["validation"][:4])
+    assert [spec.accuracy for spec in served.metadata.exits] == pytest.approx(
+        trained.results["validation"]["accuracy"][:4]
+    )
     point = served.metadata.operating_points["balanced"]
     assert point.accuracy >= served.metadata.exits[-1].accuracy - point.max_accuracy_drop
     assert served.metadata.provenance["training"]["width"] == tiny.width

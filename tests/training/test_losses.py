@@ -2,11 +2,13 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from training.losses import self_distillation_loss
+from training.losses import SelfDistillation
 from training.network import Outputs
 
-WEIGHTS = {"kd_weight": 0.25, "temperature": 2.0, "hint_weight": 0.5}
+NOTHING = SelfDistillation(ce_weight=0, kd_weight=0, hint_weight=0, temperature=2)
+LABEL = torch.tensor([1])
 
 
 def outputs() -> Outputs:
@@ -16,35 +18,81 @@ def outputs() -> Outputs:
     return Outputs([shallow, deep], hints)
 
 
-def test_loss_is_the_formula_worked_out_by_hand() -> None:
-    label = torch.tensor([1])
-    cross_entropy_shallow = math.log(1 + math.exp(2))  # -log softmax([2, 0])[1]
-    cross_entropy_deep = math.log(1 + math.exp(-4))  # -log softmax([0, 4])[1]
-    student = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1))]  # softmax([2, 0] / 2)
-    teacher = [1 / (1 + math.exp(2)), 1 / (1 + math.exp(-2))]  # softmax([0, 4] / 2)
-    divergence = sum(t * math.log(t / s) for t, s in zip(teacher, student, strict=True))
-    hint = ((1 - 2) ** 2 + (3 - 1) ** 2) / 2
-    expected = cross_entropy_deep + 0.75 * cross_entropy_shallow + 0.25 * 2**2 * divergence + 0.5 * hint
+def with_weights(**weights: object) -> SelfDistillation:
+    return SelfDistillation(**{**vars(NOTHING), **weights})
 
-    loss = self_distillation_loss(outputs(), label, **WEIGHTS)
 
-    assert loss.item() == pytest.approx(expected, rel=1e-6)
+CE_SHALLOW = math.log(1 + math.exp(2))  # -log softmax([2, 0])[1]
+CE_DEEP = math.log(1 + math.exp(-4))  # -log softmax([0, 4])[1]
+HINT = ((1 - 2) ** 2 + (3 - 1) ** 2) / 2
+
+
+def softmax(first: float, second: float) -> tuple[float, float]:
+    return 1 / (1 + math.exp(second - first)), 1 / (1 + math.exp(first - second))
+
+
+def divergence(teacher: tuple[float, float], student: tuple[float, float]) -> float:
+    return sum(t * math.log(t / s) for t, s in zip(teacher, student, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ({}, CE_DEEP),
+        ({"ce_weight": 0.7}, CE_DEEP + 0.7 * CE_SHALLOW),
+        ({"kd_weight": 0.3}, CE_DEEP + 0.3 * 2**2 * divergence(softmax(0, 2), softmax(1, 0))),
+        ({"hint_weight": 0.5}, CE_DEEP + 0.5 * HINT),
+        (
+            {"ce_weight": 0.75, "kd_weight": 0.25, "hint_weight": 0.5},
+            CE_DEEP + 0.75 * CE_SHALLOW + 0.25 * 2**2 * divergence(softmax(0, 2), softmax(1, 0)) + 0.5 * HINT,
+        ),
+        (
+            {"ce_weight": 0.7, "kd_weight": 0.3, "teacher": "ensemble"},  # mean logits 1, 2
+            0.7 * (CE_SHALLOW + CE_DEEP)
+            + 0.3 * 2**2 * divergence(softmax(0.5, 1), softmax(1, 0))
+            + 0.3 * 2**2 * divergence(softmax(0.5, 1), softmax(0, 2)),
+        ),
+    ],
+)
+def test_each_part_of_the_loss_worked_out_by_hand(weights: dict[str, object], expected: float) -> None:
+    assert with_weights(**weights)(outputs(), LABEL).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_teacher_learns_from_labels_alone() -> None:
-    given = outputs()
-    self_distillation_loss(given, torch.tensor([1]), **WEIGHTS).backward()
-    alone = outputs()
-    torch.nn.functional.cross_entropy(alone.logits[-1], torch.tensor([1])).backward()
+    given, alone = outputs(), outputs()
+    with_weights(ce_weight=0.7, kd_weight=0.3, hint_weight=0.5)(given, LABEL).backward()
+    F.cross_entropy(alone.logits[-1], LABEL).backward()
 
     assert torch.equal(given.logits[-1].grad, alone.logits[-1].grad)
     assert given.hints[-1].grad is None
     assert given.hints[0].grad is not None
 
 
+def test_the_ensemble_is_detached_too() -> None:
+    given = outputs()
+    with_weights(kd_weight=1.0, teacher="ensemble")(given, LABEL).backward()
+    ensemble = torch.tensor([[1.0, 2.0]])
+    for logits in given.logits:
+        student = logits.detach().clone().requires_grad_()
+        loss = 2**2 * F.kl_div(F.log_softmax(student / 2, 1), F.softmax(ensemble / 2, 1), reduction="batchmean")
+        loss.backward()
+        assert torch.allclose(logits.grad, student.grad)
+
+
 def test_without_distillation_it_is_deep_supervision() -> None:
     given = outputs()
-    label = torch.tensor([0])
-    expected = sum(torch.nn.functional.cross_entropy(logits, label) for logits in given.logits)
-    loss = self_distillation_loss(given, label, kd_weight=0, temperature=3, hint_weight=0)
-    assert torch.allclose(loss, expected)
+    expected = sum(F.cross_entropy(logits, LABEL) for logits in given.logits)
+    assert torch.allclose(with_weights(ce_weight=1.0)(given, LABEL), expected)
+
+
+@pytest.mark.parametrize("teacher", ["last", "ensemble"])
+def test_one_exit_learns_from_labels_alone(teacher: str) -> None:
+    only = Outputs(outputs().logits[1:], outputs().hints[1:])
+    loss = with_weights(ce_weight=0.7, kd_weight=0.3, hint_weight=0.5, teacher=teacher)
+    assert loss(only, LABEL).item() == pytest.approx(CE_DEEP, rel=1e-5)
+
+
+def test_smoothed_labels() -> None:
+    loss = with_weights(label_smoothing=0.1)(outputs(), LABEL)
+    # A tenth of the label is spread over both classes: 0.95 on the right one.
+    assert loss.item() == pytest.approx(0.95 * CE_DEEP + 0.05 * (CE_DEEP + 4))

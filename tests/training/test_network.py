@@ -1,48 +1,81 @@
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from training.backbones import equal_shares, macs, resnet18
 from training.config import TrainConfig
-from training.network import build
+from training.exits import HEADS
+from training.losses import SelfDistillation
+from training.network import MultiExitNetwork, build
 
 SHAPE = (1, 28, 28)
 
 
-def test_resnet18_has_the_published_size() -> None:
-    backbone = resnet18(width=64, last_stride=2, in_channels=3)
-    plain = torch.nn.Sequential(
-        backbone.stem, *backbone.blocks, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(512, 10)
-    )
-    assert sum(parameter.numel() for parameter in plain.parameters()) == 11_173_962
-    assert macs(plain, torch.zeros(1, 3, 32, 32))[0] == pytest.approx(0.5565e9, rel=0.002)
+def small(**settings: object) -> MultiExitNetwork:
+    torch.manual_seed(0)
+    return build(TrainConfig(recipe="fashion-mnist-cpu", **{"width": 4, **settings}), SHAPE, classes=10)
 
 
 @pytest.mark.parametrize("exits", range(1, 9))
-def test_every_number_of_exits_builds(exits: int) -> None:
-    network = build(TrainConfig(width=4, exits=exits), SHAPE, classes=10).eval()
+@pytest.mark.parametrize("head", HEADS)
+def test_every_number_of_exits_builds_with_every_head(exits: int, head: str) -> None:
+    network = small(exits=exits, head=head).eval()
     outputs = network(torch.zeros(3, *SHAPE))
     assert [tuple(logits.shape) for logits in outputs.logits] == [(3, 10)] * exits
     assert len({hint.shape for hint in outputs.hints}) == 1
     costs = network.cumulative_macs(SHAPE)
     assert costs == sorted(set(costs))
+    assert network.cumulative_parameters()[-1] == sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_too_many_exits_are_refused() -> None:
-    with pytest.raises(ValueError, match="9 exits need at least 9 blocks"):
-        build(TrainConfig(exits=9), SHAPE, classes=10)
+def test_narrow_heads_are_the_cheapest() -> None:
+    costs = {head: build(TrainConfig(head=head, recipe="cifar100-resnet18"), (3, 32, 32), 100) for head in HEADS}
+    shares = {head: network.cumulative_macs((3, 32, 32)) for head, network in costs.items()}
+    plain = build(TrainConfig(recipe="cifar100-resnet18", method="plain"), (3, 32, 32), 100)
+    whole = plain.cumulative_macs((3, 32, 32))[0]
+    assert all(narrow < other for narrow, other in zip(shares["narrow"][:3], shares["attention"][:3], strict=True))
+    assert shares["narrow"][-1] / whole < 1.07
 
 
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=20), st.data())
-def test_equal_shares_cut_into_nonempty_parts(costs: list[int], data: st.DataObject) -> None:
-    parts = data.draw(st.integers(1, len(costs)))
-    ends = equal_shares(costs, parts)
-    assert len(ends) == parts
-    assert ends == sorted(set(ends))
-    assert ends[0] >= 1
-    assert ends[-1] == len(costs)
+@pytest.mark.parametrize("setting", [{"exits": 9}, {"exits": 5, "cut": "stages"}])
+def test_exits_that_do_not_fit_are_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="exits need at least 9 blocks|cannot be cut by stage into 5"):
+        small(**setting)
 
 
-def test_equal_shares_of_equal_costs_are_equal() -> None:
-    assert equal_shares([5] * 12, 4) == [3, 6, 9, 12]
+def test_gradient_equilibrium_weighs_every_exit_alike() -> None:
+    """In each section the gradient is the mean, over the exits from it on, of what each would give alone."""
+    network, balanced = small().eval(), small(gradient_equilibrium=True).eval()
+    image, label = torch.randn(4, *SHAPE), torch.tensor([0, 1, 2, 3])
+    last = len(network.exits) - 1
+
+    def gradients(network: MultiExitNetwork, exits: list[int]) -> list[torch.Tensor]:
+        network.zero_grad()
+        outputs = network(image)
+        sum(torch.nn.functional.cross_entropy(outputs.logits[i], label) for i in exits).backward()
+        return [next(section[-1].parameters()).grad.clone() for section in network.sections]
+
+    alone = []
+    for exit_ in range(last + 1):
+        network.zero_grad()
+        torch.nn.functional.cross_entropy(network(image).logits[exit_], label).backward()
+        found = [next(section[-1].parameters()).grad for section in network.sections]
+        alone.append([None if gradient is None else gradient.clone() for gradient in found])
+    together = gradients(balanced, list(range(last + 1)))
+
+    for section, gradient in enumerate(together):
+        heard = [alone[exit_][section] for exit_ in range(section, last + 1)]
+        torch.testing.assert_close(gradient, torch.stack(heard).mean(dim=0), rtol=1e-4, atol=1e-7)
+
+
+def test_gradient_equilibrium_leaves_the_answers_and_the_heads() -> None:
+    image, label = torch.randn(4, *SHAPE), torch.tensor([0, 1, 2, 3])
+    loss = SelfDistillation(ce_weight=0.7, kd_weight=0.3, hint_weight=0.03, temperature=3)
+    heads = []
+    answers = []
+    for setting in (False, True):
+        network = small(gradient_equilibrium=setting).eval()
+        outputs = network(image)
+        loss(outputs, label).backward()
+        answers.append(torch.stack(outputs.logits))
+        heads.append([exit_.classify[-1].weight.grad for exit_ in network.exits])
+    assert torch.equal(*answers)
+    assert all(torch.equal(one, other) for one, other in zip(*heads, strict=True))

@@ -1,29 +1,40 @@
-"""Backbones as a stem and an ordered list of blocks, to be cut into sections at block boundaries."""
+"""A backbone as a stem and an ordered list of blocks, to be cut into sections at block boundaries."""
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models.resnet import BasicBlock
+
+Shape = tuple[int, int, int]
+Cut = Literal["auto", "stages", "shares"]
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A plain network without its classifier.
+    """A plain network in parts: `classifier(blocks(stem(images)))`.
 
-    `blocks` run in order after `stem`; `stage_ends` are the numbers of blocks after which a stage of the
-    published layout ends, the last being `len(blocks)`.
+    `stage_ends` are the numbers of blocks after which a stage of the published layout ends, the last being
+    `len(blocks)`. `classifier` takes the last features (N×C×H×W) to logits, pooling included. In a
+    `preactivated` network batch norm and ReLU come before the convolutions, so that every exit begins with them.
     """
 
     stem: nn.Module
     blocks: list[nn.Module]
     stage_ends: list[int]
+    classifier: nn.Module
+    preactivated: bool = False
 
-    def sections(self, exits: int, image_shape: tuple[int, int, int]) -> list[nn.Sequential]:
-        """Cut into `exits` sections: by stage where their number fits, else by equal shares of the cost."""
-        if exits == len(self.stage_ends):
+    def sections(self, exits: int, image_shape: Shape, cut: Cut = "auto") -> list[nn.Sequential]:
+        """Cut into `exits` sections: after the stages, or into equal shares of the cost.
+
+        `auto` takes the stages where there are as many as exits. A single section is never cut. Raises ValueError.
+        """
+        if cut == "stages" and exits not in (1, len(self.stage_ends)):
+            raise ValueError(f"the backbone has {len(self.stage_ends)} stages and cannot be cut by stage into {exits}")
+        if exits == len(self.stage_ends) and cut != "shares":
             ends = self.stage_ends
         else:
             ends = equal_shares(self.block_macs(image_shape), exits)
@@ -31,7 +42,7 @@ class Backbone:
         sections[0] = nn.Sequential(self.stem, *sections[0])
         return sections
 
-    def block_macs(self, image_shape: tuple[int, int, int]) -> list[int]:
+    def block_macs(self, image_shape: Shape) -> list[int]:
         """Multiply-accumulates of each block for one image of shape C×H×W; the stem counts with the first."""
         x = torch.zeros(1, *image_shape)
         stem_macs, x = macs(self.stem, x)
@@ -67,21 +78,3 @@ def macs(module: nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
         y = module(x)
     module.train(was_training)
     return counter.get_total_flops() // 2, y
-
-
-def resnet18(width: int, last_stride: int, in_channels: int) -> Backbone:
-    """ResNet-18 (arXiv:1512.03385) with the 3×3 stem used on CIFAR; its stages have width × 1, 2, 4, 8 channels."""
-    stem = nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True))
-    blocks: list[nn.Module] = []
-    channels = width
-    for stage, stride in enumerate([1, 2, 2, last_stride]):
-        out = width * 2**stage
-        shortcut = None
-        if stage > 0:
-            shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
-        blocks += [BasicBlock(channels, out, stride, shortcut), BasicBlock(out, out)]
-        channels = out
-    return Backbone(stem, blocks, stage_ends=[2, 4, 6, 8])
-
-
-BACKBONES = {"resnet18": resnet18}

@@ -1,0 +1,25 @@
+"""Backbones by name."""
+
+from training.backbones.cifar import CIFAR, Layout
+from training.backbones.imagenet import IMAGENET, torchvision_backbone
+from training.backbones.sections import Backbone
+
+BACKBONES = [*CIFAR, *IMAGENET]
+
+
+def backbone(name: str, layout: Layout, weights: str = "") -> Backbone:
+    """One of `BACKBONES`, with initial weights from torch's current random state, or `weights` where it has any.
+
+    Raises ValueError where a setting does not apply to it.
+    """
+    if name in CIFAR:
+        if weights:
+            raise ValueError(
+                f"{name} has no published weights to start from; --weights is for {IMAGENET[0]} and the like"
+            )
+        return CIFAR[name](layout)
+    if layout.width is not None:
+        raise ValueError(f"the width of {name} is given by its name; leave --width out")
+    if layout.in_channels != 3:
+        raise ValueError(f"{name} takes images of 3 channels, these have {layout.in_channels}")
+    return torchvision_backbone(name, layout.classes, weights)

@@ -1,0 +1,51 @@
+"""One process or several: Lightning Fabric sets them up as torchrun says, batch norm is shared among them."""
+
+import os
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from training.config import TrainConfig
+
+
+def set_up(config: TrainConfig) -> Fabric:
+    """One process per device: those that torchrun started, else this one alone."""
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    kind = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    fabric = Fabric(accelerator=kind, devices=local, num_nodes=processes // local)
+    fabric.launch()
+    return fabric
+
+
+def share_batch_norm(network: nn.Module, fabric: Fabric) -> nn.Module:
+    """Batch norm over the whole batch of all processes, so that their number does not change the network."""
+    if fabric.world_size == 1:
+        return network
+    if fabric.device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.__class__ = SharedBatchNorm  # parameters and names stay
+    return network
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """What torch's SyncBatchNorm does, which is for GPUs only; every process has as many images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        processes = torch.distributed.get_world_size()
+        mean = all_reduce(x.float().mean(dim=(0, 2, 3))) / processes
+        centred = x - mean.view(1, -1, 1, 1)
+        variance = all_reduce(centred.square().mean(dim=(0, 2, 3))) / processes
+        with torch.no_grad():
+            count = processes * x.numel() // x.shape[1]
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(x.dtype)

@@ -1,0 +1,99 @@
+"""Named settings: a recipe per row of the paper's tables, methods to compare, and recipes for this repository."""
+
+from typing import Any
+
+Settings = dict[str, Any]
+
+# The paper's recipe for CIFAR-100 (arXiv:1905.08094, section 4), its weights from the authors' code of 2019.
+PAPER_CIFAR100: Settings = {
+    "dataset": "cifar100",
+    "epochs": 200,
+    "schedule": "step",
+    "crop_padding": 4,
+    "ce_weight": 0.5,
+    "kd_weight": 0.5,
+    "weight_decay": 5e-4,
+    "last_stride": 2,
+    "width": None,
+}
+
+# The usual recipe of ImageNet (arXiv:1512.03385): 90 epochs, a tenth of the learning rate after each third.
+PAPER_IMAGENET: Settings = {
+    "dataset": "imagenet",
+    "image_size": 224,
+    "crop": "resized",
+    "epochs": 90,
+    "batch_size": 256,
+    "schedule": "step",
+    "weight_decay": 1e-4,
+    "ce_weight": 0.5,
+    "kd_weight": 0.5,
+    "width": None,
+    "workers": 8,
+}
+
+FASHION_MNIST: Settings = {
+    "dataset": "fashion-mnist",
+    "crop_padding": 2,
+    "erasing": 0.25,
+}
+
+CIFAR100_ROWS = [
+    "vgg19_bn",
+    "resnet18",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext29_8x64d",
+    "wide_resnet20_8",
+    "wide_resnet44_8",
+    "wide_resnet28_12",
+    "pyramidnet101_240",
+]
+IMAGENET_ROWS = ["resnet18", "resnet50", "vgg19_bn"]
+
+RECIPES: dict[str, Settings] = {
+    # The embedded model. Width 32 keeps the artifact below 12 MB, stride 1 makes its last exit worth waiting for.
+    "fashion-mnist": {**FASHION_MNIST, "backbone": "resnet18", "width": 32, "last_stride": 1, "epochs": 30},
+    # Small enough to compare all methods on two cores; one arithmetic for all of them.
+    "fashion-mnist-cpu": {
+        **FASHION_MNIST,
+        "backbone": "resnet18",
+        "width": 8,
+        "epochs": 12,
+        "head_width": 64,
+        "precision": "fp32",
+        "layout": "channels_last",
+    },
+    # ResNet-18 of the published width, for one GPU.
+    "fashion-mnist-gpu": {
+        **FASHION_MNIST,
+        "backbone": "resnet18",
+        "epochs": 60,
+        "precision": "bf16",
+        "layout": "channels_last",
+    },
+    **{f"cifar100-{name}": {**PAPER_CIFAR100, "backbone": name} for name in CIFAR100_ROWS},
+    **{f"imagenet-{name}": {**PAPER_IMAGENET, "backbone": f"torchvision/{name}"} for name in IMAGENET_ROWS},
+}
+
+# What may be compared under one recipe. The paper's method is the recipe as it stands.
+METHODS: dict[str, Settings] = {
+    "plain": {"exits": 1},
+    "deep-supervision": {"ce_weight": 1.0, "kd_weight": 0.0, "hint_weight": 0.0},
+    "self-distillation-without-hint": {"hint_weight": 0.0},
+    "self-distillation": {},
+    "gradient-equilibrium": {"gradient_equilibrium": True},
+    "ensemble-teacher": {"teacher": "ensemble"},
+}
+
+
+def resolve(given: Settings, recipe: str, method: str) -> Settings:
+    """All settings of a run: the recipe's, over them the method's, over them those given.
+
+    Raises ValueError for a name that is not known.
+    """
+    for kind, name, known in (("recipe", recipe, RECIPES), ("method", method, METHODS)):
+        if name not in known:
+            raise ValueError(f"no {kind} {name!r}; there are {', '.join(known)}")
+    return {**RECIPES[recipe], **METHODS[method], "recipe": recipe, "method": method, **given}
