@@ -16,7 +16,7 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
 	touch $@
 
-.PHONY: serve test check format train export bench lock
+.PHONY: serve test check format train table export bench lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded model; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
@@ -37,6 +37,9 @@ format: $(DEV)/installed  ## rewrite the code as `make check` wants it
 train: $(DEV)/installed  ## train the embedded model, or go on with it
 	$(DEV)/bin/python -m training $(ARGS)
 
+table: $(DEV)/installed  ## compare the methods on Fashion-MNIST, sized for two cores, or go on with it
+	$(DEV)/bin/python -m training table --recipe fashion-mnist-cpu $(ARGS)
+
 export: $(DEV)/installed  ## make the embedded model from what `make train` left
 	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx $(ARGS)
 
@@ -45,6 +48,7 @@ bench: $(DEV)/installed  ## measure, side by side in one run; results go to benc
 	$(DEV)/bin/python -m benchmarks.http
 	$(DEV)/bin/python -m benchmarks.accuracy
 	$(DEV)/bin/python -m benchmarks.budget
+	$(DEV)/bin/python -m benchmarks.training_cost
 
 lock:  ## write constraints.txt anew: the newest versions that fit together
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

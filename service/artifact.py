@@ -25,12 +25,16 @@ class Part(BaseModel):
 
 
 class InputSpec(Part):
-    """What the network was trained on: decoding is part of the model. `mean` and `std` are of pixels in 0-1."""
+    """What the network was trained on: decoding is part of the model. `mean` and `std` are of pixels in 0-1.
+
+    `resize`: scale to height×width whatever the shape, or `center_crop`: cut out the centre of that shape, a 16th
+    less at each side, and scale it bilinearly.
+    """
 
     channels: Literal[1, 3]
     height: int = Field(ge=1)
     width: int = Field(ge=1)
-    resize: Literal["bilinear", "bicubic"]
+    resize: Literal["bilinear", "bicubic", "center_crop"]
     color_mode: Literal["grayscale", "rgb"]
     mean: tuple[Finite, ...]
     std: tuple[Positive, ...]

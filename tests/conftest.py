@@ -19,7 +19,7 @@ ORIGINALS = Path(__file__).parent / "data" / "fashion-mnist"
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     """A run of seconds on the real images of the fixture."""
     return TrainConfig(
-        run=tmp_path_factory.mktemp("run"),
+        out=tmp_path_factory.mktemp("run"),
         data=tmp_path_factory.mktemp("data"),
         originals=ORIGINALS,
         recipe="fashion-mnist-cpu",

@@ -1,16 +1,24 @@
-"""`python -m training`: train, or go on with a run that was interrupted."""
+"""`python -m training`: train, or go on with a run; `table` trains a whole comparison, `report` compares runs."""
 
 import sys
 
 from pydantic_settings import CliApp
 
 from training.config import TrainConfig
+from training.report import ReportConfig, report
+from training.table import TableConfig, table
 from training.train import train
+
+COMMANDS = {"table": (TableConfig, table), "report": (ReportConfig, report)}
 
 
 def main() -> None:
+    arguments = sys.argv[1:]
+    settings, command = TrainConfig, train
+    if arguments and arguments[0] in COMMANDS:
+        settings, command = COMMANDS[arguments.pop(0)]
     try:
-        train(CliApp.run(TrainConfig))
+        command(CliApp.run(settings, cli_args=arguments))
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
 

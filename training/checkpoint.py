@@ -77,9 +77,9 @@ def resumable(path: Path, config: TrainConfig) -> Checkpoint | None:
     wanted = config.model_dump(mode="json", exclude=MACHINE)
     differing = sorted(name for name, value in wanted.items() if value != "auto" and before.config.get(name) != value)
     if differing:
-        raise ValueError(f"{path} was made with another {', '.join(differing)}; give another --run")
+        raise ValueError(f"{path} was made with another {', '.join(differing)}; give another --out")
     return before
 
 
 # Settings of the machine a run is on, which may change when it goes on elsewhere.
-MACHINE = {"run", "data", "originals", "workers", "resident_gb", "device", "save_minutes"}
+MACHINE = {"out", "data", "originals", "workers", "resident_gb", "device", "save_steps"}

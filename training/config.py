@@ -27,7 +27,7 @@ class TrainConfig(BaseSettings):
         cli_prog_name="python -m training", cli_kebab_case=True, env_prefix="ANYTIME_TRAINING_"
     )
 
-    run: Path = Field(Path("runs/default"), description="folder of the checkpoint, the log and the results")
+    out: Path = Field(Path("runs/default"), description="folder of the checkpoint, the log and the results")
     recipe: str = Field("fashion-mnist", description=f"named settings to start from: {', '.join(RECIPES)}")
     method: str = Field("self-distillation", description=f"what the exits learn from: {', '.join(METHODS)}")
     seed: int = Field(0, ge=0, description="seed of the initial weights, the order of the images, their augmentation")
@@ -66,7 +66,7 @@ class TrainConfig(BaseSettings):
     data: Path = Field(Path("data"), description="folder of the data set, where torchvision keeps or downloads it")
     originals: Path = Field(
         Path("/usr/share/datasets/fashion-mnist"),
-        description="folder of Fashion-MNIST's original files, used instead of a download (Debian: dataset-fashion-mnist)",
+        description="folder of Fashion-MNIST's original files (Debian: dataset-fashion-mnist), to need no download",
     )
     validation: int = Field(
         10_000, ge=1, description="training images held out for every choice; the test set is read once, at the end"
@@ -105,7 +105,7 @@ class TrainConfig(BaseSettings):
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum, the paper's")
     weight_decay: float = Field(5e-4, ge=0, description="weight decay, the paper's")
     ema: float = Field(0.0, ge=0, lt=1, description="decay per step of averaged weights to evaluate; 0 for none")
-    save_minutes: float = Field(10.0, gt=0, description="longest time without a checkpoint; also one per epoch")
+    save_steps: int = Field(1000, ge=1, description="steps of an epoch between checkpoints; also one after each epoch")
 
     # Speed. `auto` times a few real steps of each and takes the fastest.
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
@@ -124,4 +124,6 @@ class TrainConfig(BaseSettings):
             raise ValueError(f"no backbone {self.backbone!r}; there are {', '.join(BACKBONES)}")
         if self.crop == "resized" and self.dataset not in ("imagenet", "folder"):
             raise ValueError(f"crop=resized needs image files, {self.dataset} has images of one small size")
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ValueError("fp16 is for GPUs; use bf16 or fp32 on the CPU")
         return self

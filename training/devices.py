@@ -39,8 +39,9 @@ class SharedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         processes = torch.distributed.get_world_size()
-        mean = all_reduce(x.float().mean(dim=(0, 2, 3))) / processes
-        centred = x - mean.view(1, -1, 1, 1)
+        precise = x.to(self.weight.dtype)
+        mean = all_reduce(precise.mean(dim=(0, 2, 3))) / processes
+        centred = precise - mean.view(1, -1, 1, 1)
         variance = all_reduce(centred.square().mean(dim=(0, 2, 3))) / processes
         with torch.no_grad():
             count = processes * x.numel() // x.shape[1]

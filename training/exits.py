@@ -54,7 +54,7 @@ def narrow(channels: int, out: int, steps: int, width: int) -> list[nn.Module]:
 
 
 def bottleneck(channels: int, out: int, steps: int, width: int) -> list[nn.Module]:
-    """The paper's (arXiv:1905.08094, section 3.1): 1×1, a 3×3 of stride 2 for each halving, 1×1 to the last channels."""
+    """The paper's (arXiv:1905.08094, section 3.1): 1×1, a 3×3 of stride 2 per halving, 1×1 to the last channels."""
     inner = max(out // 4, 1)
     halving = [layer for _ in range(steps) for layer in convolution(inner, inner, 3, stride=2)]
     return [*convolution(channels, inner, 1), *halving, *convolution(inner, out, 1)]

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor
 
 from training.backbones.sections import Shape
 from training.config import TrainConfig
-from training.evaluate import accuracies, reliability
+from training.data import Files, Images, Splits
+from training.evaluate import accuracies, exit_logits, reliability
 from training.network import MultiExitNetwork
 from training.revision import git_revision
 
@@ -24,11 +24,10 @@ LOG, RESULTS = "log.csv", "results.json"
 def costs(network: MultiExitNetwork, image_shape: Shape) -> str:
     """A line per exit: what it takes to reach it, with the exits run on the way."""
     macs, parameters = network.cumulative_macs(image_shape), network.cumulative_parameters()
-    lines = [
-        f"exit {number}: {cost / 1e6:.2f} M multiply-accumulates (depth {cost / macs[-1]:.3f}), {size / 1e6:.3f} M parameters"
+    return "\n".join(
+        f"exit {number}: {cost / 1e6:.2f} M multiply-accumulates, depth {cost / macs[-1]:.3f}, {size:,} parameters"
         for number, (cost, size) in enumerate(zip(macs, parameters, strict=True), start=1)
-    ]
-    return "\n".join(lines)
+    )
 
 
 def row(epoch: int, loss: float, seconds: float, shares: list[float]) -> dict[str, float]:
@@ -48,25 +47,26 @@ def write_log(folder: Path, history: list[dict[str, float]]) -> None:
         writer.writerows(history)
 
 
-def figures(logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """`accuracy` of every exit and, last, of their ensemble; `reliability` of the same."""
-    return {"accuracy": accuracies(logits, labels), "reliability": reliability(logits, labels)}
+def figures(network: MultiExitNetwork, splits: Splits, images: Images | Files) -> dict[str, Any]:
+    """`accuracy` of every exit and, last, of their ensemble on `images`; `reliability` of the same."""
+    logits = exit_logits(network, splits.inputs(images))
+    return {"accuracy": accuracies(logits, images.labels), "reliability": reliability(logits, images.labels)}
 
 
 def results(
     config: TrainConfig,
     network: MultiExitNetwork,
-    image_shape: Shape,
+    splits: Splits,
     history: list[dict[str, float]],
-    images: int,
     validation: dict[str, Any],
     test: dict[str, Any],
 ) -> dict[str, Any]:
-    """All that `python -m training report` needs to know of a finished run that trained on so many `images`."""
+    """All that `python -m training report` needs to know of a finished run."""
     seconds = statistics.median(entry["seconds"] for entry in history)
+    images = len(splits.train) // config.batch_size * config.batch_size
     return {
         "settings": config.model_dump(mode="json"),
-        "macs": network.cumulative_macs(image_shape),
+        "macs": network.cumulative_macs(splits.image_shape),
         "parameters": network.cumulative_parameters(),
         "seconds_per_epoch": seconds,
         "images_per_second": images / seconds,

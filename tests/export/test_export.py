@@ -76,7 +76,7 @@ def test_verification_names_the_exit_that_differs(
 def test_what_the_exporter_writes_the_server_reads(tiny: TrainConfig, tmp_path: Path) -> None:
     trained = train(tiny)
     out = tmp_path / "small.onnx"
-    command = [sys.executable, "-m", "export", str(tiny.run / CHECKPOINT), str(out)]
+    command = [sys.executable, "-m", "export", str(tiny.out / CHECKPOINT), str(out)]
 
     subprocess.run(command, check=True, capture_output=True)
 

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint, data, datasets
+from training import checkpoint, datasets
 from training.config import TrainConfig
 from training.evaluate import accuracies, exit_logits
 from training.train import CHECKPOINT, train
@@ -22,37 +23,37 @@ def flags(config: TrainConfig) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
 
 
-KILLED_BEFORE_STEP_9_OF_24 = """
-import os, runpy, signal
-from training import schedules
+def kill_before_step_9(config: TrainConfig) -> None:
+    """In the second epoch of six steps."""
+    command = [sys.executable, "-m", "tests.training.killed", *flags(config)]
+    environment = {**os.environ, "DIE_BEFORE_STEP": "9", "STEPS": "24"}
+    killed = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
 
-learning_rate = schedules.learning_rate
 
-def deadly(progress, config):
-    if progress == 8 / 24:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return learning_rate(progress, config)
-
-schedules.learning_rate = deadly
-runpy.run_module("training", run_name="__main__", alter_sys=True)
-"""
+def run(module: str, config: TrainConfig, processes: int) -> checkpoint.Checkpoint:
+    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    command = [sys.executable, *several, "-m", module, *flags(config)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("epoch   4") == 1
+    return checkpoint.load(config.out / CHECKPOINT)
 
 
 @pytest.mark.parametrize(
     ("settings", "steps_kept"),
-    [({}, 6), ({"save_minutes": 1e-9, "ema": 0.9, "optimizer": "adamw", "learning_rate": 0.001}, 8)],
+    [({}, 6), ({"save_steps": 2, "ema": 0.9, "optimizer": "adamw", "learning_rate": 0.001}, 8)],
     ids=["from the end of an epoch", "from the middle of an epoch"],
 )
 def test_a_run_killed_in_an_epoch_resumes_to_the_very_same_weights(
     tiny: TrainConfig, tmp_path: Path, settings: dict[str, object], steps_kept: int
 ) -> None:
-    killed = tiny.model_copy(update={"run": tmp_path / "killed", **settings})
-    command = [sys.executable, "-c", KILLED_BEFORE_STEP_9_OF_24, *flags(killed)]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
-    assert checkpoint.load(killed.run / CHECKPOINT).step == steps_kept
+    killed = tiny.model_copy(update={"out": tmp_path / "killed", **settings})
+    kill_before_step_9(killed)
+    assert checkpoint.load(killed.out / CHECKPOINT).step == steps_kept
 
     resumed = train(killed)
-    whole = train(killed.model_copy(update={"run": tmp_path / "whole"}))
+    whole = train(killed.model_copy(update={"out": tmp_path / "whole"}))
 
     assert resumed.epochs_done == tiny.epochs
     assert [{**row, "seconds": 0} for row in resumed.history] == [{**row, "seconds": 0} for row in whole.history]
@@ -63,8 +64,36 @@ def test_a_run_killed_in_an_epoch_resumes_to_the_very_same_weights(
     assert resumed.results["test"] == whole.results["test"]
 
 
+def test_two_processes_train_what_one_does(tiny: TrainConfig, tmp_path: Path) -> None:
+    module = "tests.training.double_precision"
+    alone = run(module, tiny.model_copy(update={"out": tmp_path / "alone"}), processes=1)
+    together = run(module, tiny.model_copy(update={"out": tmp_path / "together"}), processes=2)
+    for name, value in alone.network.items():
+        torch.testing.assert_close(value, together.network[name], rtol=1e-6, atol=1e-8, msg=name)
+    assert [row["loss"] for row in together.history] == pytest.approx([row["loss"] for row in alone.history])
+    assert together.results["test"]["accuracy"] == alone.results["test"]["accuracy"]
+    assert together.environment["processes"] == "2"
+
+
+def test_another_number_of_processes_goes_on_with_a_run(tiny: TrainConfig, tmp_path: Path) -> None:
+    moved = tiny.model_copy(update={"out": tmp_path / "moved", "save_steps": 2, "learning_rate": 0.003})
+    kill_before_step_9(moved)
+    resumed = run("training", moved, processes=2)
+    whole = train(moved.model_copy(update={"out": tmp_path / "whole"}))
+    losses = [[row["loss"] for row in one.history] for one in (resumed, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)  # in fp32 rounding grows
+
+
+def test_a_batch_that_two_processes_cannot_share_is_one_sentence(tiny: TrainConfig, tmp_path: Path) -> None:
+    config = tiny.model_copy(update={"out": tmp_path, "batch_size": 24})
+    with pytest.raises(
+        AssertionError, match="batch_size=24 must be a multiple of augment_together × processes = 8 × 2"
+    ):
+        run("training", config, processes=2)
+
+
 def test_a_run_leaves_its_log_and_results(tiny: TrainConfig, trained: checkpoint.Checkpoint) -> None:
-    header, *rows = (tiny.run / "log.csv").read_text().splitlines()
+    header, *rows = (tiny.out / "log.csv").read_text().splitlines()
     assert header == "epoch,loss,seconds,exit_1,exit_2,exit_3,exit_4,ensemble"
     assert len(rows) == tiny.epochs
     assert len(trained.results["test"]["accuracy"]) == 5
@@ -72,7 +101,7 @@ def test_a_run_leaves_its_log_and_results(tiny: TrainConfig, trained: checkpoint
 
 
 def test_a_checkpoint_rebuilds_its_network(tiny: TrainConfig, trained: checkpoint.Checkpoint) -> None:
-    loaded = checkpoint.load(tiny.run / CHECKPOINT)
+    loaded = checkpoint.load(tiny.out / CHECKPOINT)
     splits = datasets.load(tiny)
     logits = exit_logits(loaded.rebuild(), splits.inputs(splits.validation))
     assert accuracies(logits, splits.validation.labels) == trained.results["validation"]["accuracy"]
@@ -93,13 +122,6 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="is not a checkpoint"):
         checkpoint.load(path)
-
-
-def test_the_split_is_disjoint_and_the_same_for_every_seed(tiny: TrainConfig) -> None:
-    one, other = datasets.load(tiny), datasets.load(tiny.model_copy(update={"seed": 7}))
-    assert torch.equal(one.validation.pixels, other.validation.pixels)
-    held_out = {image.numpy().tobytes() for image in one.validation.pixels}
-    assert held_out.isdisjoint(image.numpy().tobytes() for image in one.train.pixels)
 
 
 def test_ensemble_is_the_mean_of_the_logits() -> None:

@@ -1,0 +1,58 @@
+"""Every network of the paper and every kind of exit: two steps of training, then the exporter's check."""
+
+from pathlib import Path
+
+import pytest
+from torchvision.datasets import CIFAR100
+
+from export.export import ExportConfig, export
+from service import artifact
+from tests.training import formats
+from training.config import TrainConfig
+from training.recipes import CIFAR100_ROWS
+from training.train import CHECKPOINT, train
+
+
+def train_and_export(folder: Path, classes: int, **settings: object) -> None:
+    config = TrainConfig(
+        out=folder / "run",
+        data=folder / "data",
+        validation=4,
+        epochs=1,
+        batch_size=4,
+        augment_together=2,
+        learning_rate=1e-3,
+        device="cpu",
+        precision="fp32",
+        layout="channels_last",
+        **settings,
+    )
+    trained = train(config)
+    assert trained.step == 2
+    assert len(trained.results["test"]["accuracy"]) == 5
+
+    export(ExportConfig(checkpoint=config.out / CHECKPOINT, out=folder / "network.onnx"))
+
+    served = artifact.load(folder / "network.onnx")
+    assert len(served.stages) == 4
+    assert len(served.metadata.classes) == classes
+    assert [spec.macs for spec in served.metadata.exits] == trained.results["macs"]
+
+
+@pytest.mark.parametrize("name", CIFAR100_ROWS)
+def test_cifar_networks_train_and_export(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    formats.cifar(CIFAR100, tmp_path / "data", monkeypatch, train=12, test=4)
+    train_and_export(tmp_path, 100, recipe=f"cifar100-{name}")
+
+
+@pytest.mark.parametrize("head", ["bottleneck", "attention"])
+def test_other_exits_train_and_export(head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    formats.cifar(CIFAR100, tmp_path / "data", monkeypatch, train=12, test=4)
+    train_and_export(tmp_path, 100, recipe="cifar100-resnet18", width=8, head=head)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "mobilenet_v3_small", "efficientnet_b0"])
+def test_imagenet_networks_train_and_export(name: str, tmp_path: Path) -> None:
+    formats.imagenet(tmp_path / "data", each=6)
+    backbone = f"torchvision/{name}"
+    train_and_export(tmp_path, 2, recipe="imagenet-resnet18", backbone=backbone, image_size=64, workers=0)

@@ -1,0 +1,100 @@
+import csv
+import json
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+
+from training.config import TrainConfig
+from training.report import ReportConfig, report
+from training.table import TableConfig, table
+
+RELIABLE = {"count": [0, 10], "confidence": [0.0, 0.8], "accuracy": [0.0, 0.7]}
+
+
+def finished(folder: Path, method: str, seed: int, accuracy: list[float], **settings: object) -> Path:
+    """A finished run of one exit or more, whose last accuracy is that of the ensemble."""
+    run = folder / f"{method}-{seed}"
+    run.mkdir(parents=True)
+    exits = len(accuracy) - 1
+    config = TrainConfig(recipe="fashion-mnist-cpu", method=method, seed=seed, out=run, **settings)
+    reliability = {"ece": [0.1] * (exits + 1), **{key: [bins] * (exits + 1) for key, bins in RELIABLE.items()}}
+    split = {"accuracy": accuracy, "reliability": reliability}
+    result = {
+        "settings": config.model_dump(mode="json"),
+        "macs": [10 * number for number in range(1, exits + 1)],
+        "seconds_per_epoch": 2.0,
+        "images_per_second": 100.0,
+        "validation": split,
+        "test": split,
+        "environment": {"device": "a machine", "git_revision": "abc"},
+    }
+    (run / "results.json").write_text(json.dumps(result))
+    names = [f"exit_{number}" for number in range(1, exits + 1)]
+    with (run / "log.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["epoch", *names], [1, *accuracy[:-1]], [2, *accuracy[:-1]]])
+    return run
+
+
+def test_the_table_of_the_paper_worked_out_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [
+        finished(tmp_path, "self-distillation", 0, [0.80, 0.91, 0.92]),
+        finished(tmp_path, "self-distillation", 1, [0.82, 0.93, 0.94]),
+        finished(tmp_path, "plain", 0, [0.90, 0.90]),
+        finished(tmp_path, "plain", 1, [0.91, 0.91]),
+    ]
+    report(ReportConfig(runs=runs, out=tmp_path / "report"))
+
+    with (tmp_path / "report" / "report.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    plain, distilled = rows
+    network = "resnet18 of width 8 on fashion-mnist"
+    assert (plain["network"], plain["method"], plain["seeds"]) == (network, "plain", "2")
+    assert plain["plain"] == "90.50 ± 0.71"
+    assert plain["exit 1"] == plain["ensemble"] == ""
+    assert [distilled[key] for key in ("plain", "exit 1", "exit 2")] == ["90.50", "81.00 ± 1.41", "92.00 ± 1.41"]
+    assert [distilled[key] for key in ("ensemble", "last exit − plain", "ensemble − plain")] == [
+        "93.00 ± 1.41",
+        "+1.50",
+        "+2.50",
+    ]
+    markdown = (tmp_path / "report" / "report.md").read_text()
+    assert "| 81.00 ± 1.41 | 92.00 ± 1.41 | 93.00 ± 1.41 | +1.50 | +2.50 |" in markdown
+    assert "git_revision abc" in markdown
+    assert "| +2.50 |" in capsys.readouterr().out
+    for plot in ("cost.png", "curves.png", "calibration.png"):
+        assert f"({plot})" in markdown
+        assert matplotlib.image.imread(tmp_path / "report" / plot).std() > 0
+
+
+def test_without_a_plain_network_there_is_no_difference(tmp_path: Path) -> None:
+    run = finished(tmp_path, "deep-supervision", 0, [0.8, 0.9, 0.9])
+    report(ReportConfig(runs=[run], out=tmp_path / "report"))
+    assert "| 80.00 | 90.00 | 90.00 |  |  |" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    one = finished(tmp_path / "one", "plain", 0, [0.9, 0.9])
+    with pytest.raises(ValueError, match="differ in epochs"):
+        report(ReportConfig(runs=[one, finished(tmp_path / "two", "plain", 1, [0.9, 0.9], epochs=3)]))
+    with pytest.raises(ValueError, match="have the same seed"):
+        report(ReportConfig(runs=[one, finished(tmp_path / "three", "plain", 0, [0.9, 0.9])]))
+    with pytest.raises(FileNotFoundError, match=r"nowhere has no results\.json"):
+        report(ReportConfig(runs=[tmp_path / "nowhere"]))
+
+
+def test_a_table_runs_every_method_and_goes_on(tiny: TrainConfig, tmp_path: Path, capsys) -> None:
+    given = {"data": tiny.data, "originals": tiny.originals, "recipe": tiny.recipe, "device": "cpu"}
+    small = {"validation": 128, "limit": 64, "width": 4, "batch-size": 32, "epochs": 1}
+    config = TableConfig(
+        out=tmp_path,
+        seeds=2,
+        methods=["plain", "ensemble-teacher"],
+        training=[f"--{name}={value}" for name, value in {**given, **small}.items()],
+    )
+    table(config)
+    rows = (tmp_path / "report.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 2
+    capsys.readouterr()
+    table(config)
+    assert capsys.readouterr().out.count("is finished") == 4

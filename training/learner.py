@@ -1,0 +1,92 @@
+"""What learns: a network with its loss, optimiser and averaged weights, and a step of all of them."""
+
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from training.checkpoint import Checkpoint
+from training.config import TrainConfig
+from training.devices import share_batch_norm
+from training.losses import SelfDistillation
+from training.network import MultiExitNetwork
+from training.speed import Speed
+
+
+class Learner:
+    """Takes over `network`, which is on its device already."""
+
+    def __init__(
+        self, config: TrainConfig, network: MultiExitNetwork, loss: SelfDistillation, speed: Speed, fabric: Fabric
+    ) -> None:
+        self.loss, self.speed, self.fabric = loss, speed, fabric
+        self.network = share_batch_norm(network.to(memory_format=speed.memory_format), fabric)
+        self.optimizer = make_optimizer(config, network)
+        self.scaler = speed.scaler(fabric.device)
+        self.averaged: AveragedModel | None = None
+        if config.ema:
+            average = get_ema_multi_avg_fn(config.ema)
+            self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        self.model = fabric.setup_module(network)
+
+    @property
+    def evaluated(self) -> MultiExitNetwork:
+        """The network to evaluate: with averaged weights where there are any."""
+        return self.averaged.module if self.averaged else self.network
+
+    def step(self, images: Tensor, labels: Tensor, learning_rate: float) -> Tensor:
+        """One step on this process' share of a batch; returns the loss there, detached."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        with self.speed.autocast(self.fabric.device):
+            outputs = self.model(images.to(memory_format=self.speed.memory_format))
+        loss = self.loss(outputs, labels)
+        self.optimizer.zero_grad()
+        self.fabric.backward(self.scaler.scale(loss))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.averaged:
+            self.averaged.update_parameters(self.network)
+        return loss.detach()
+
+    def state(self) -> dict[str, Any]:
+        """The fields of a checkpoint that are its own."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.module.state_dict() if self.averaged else {},
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, before: Checkpoint) -> None:
+        self.network.load_state_dict(before.network)
+        self.optimizer.load_state_dict(before.optimizer)
+        self.scaler.load_state_dict(before.scaler)
+        if self.averaged:
+            self.averaged.module.load_state_dict(before.averaged)
+            self.averaged.n_averaged.fill_(before.step)
+
+
+def make_loss(config: TrainConfig) -> SelfDistillation:
+    return SelfDistillation(
+        ce_weight=config.ce_weight,
+        kd_weight=config.kd_weight,
+        hint_weight=config.hint_weight,
+        temperature=config.temperature,
+        teacher=config.teacher,
+        label_smoothing=config.label_smoothing,
+    )
+
+
+def make_optimizer(config: TrainConfig, network: MultiExitNetwork) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.momentum > 0,
+    )

@@ -1,0 +1,87 @@
+"""The plots of a report."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from training.runs import Row
+
+
+def plot(rows: list[Row], folder: Path) -> dict[str, Path]:
+    """Write the plots as PNG, a column of panels per network; returns them by title."""
+    networks = {row.network: [other for other in rows if other.network == row.network] for row in rows}
+    exits = max(row.exits for row in rows)
+    found = {}
+    for title, file, draw, lines in (
+        ("Test accuracy against cumulative cost", "cost.png", cost, 1),
+        ("Validation accuracy of the last exit", "curves.png", curves, 1),
+        ("Calibration of each exit on the test set", "calibration.png", calibration, exits),
+    ):
+        figure = Figure(figsize=(7 * len(networks), 4.5 * lines), layout="constrained")
+        panels = figure.subplots(lines, len(networks), squeeze=False)
+        for column, (network, members) in enumerate(networks.items()):
+            draw(panels[:, column], members)
+            panels[0, column].set_title(network)
+            panels[0, column].legend()
+        found[title] = folder / file
+        FigureCanvasAgg(figure).print_png(found[title])
+    return found
+
+
+def cost(panels: Sequence[Axes], rows: list[Row]) -> None:
+    """Mean and deviation over the seeds of each exit's accuracy; a star is the ensemble at the last one."""
+    for row in rows:
+        *shares, ensemble = row.accuracies("test")
+        macs = [each / 1e6 for each in row.macs]
+        drawn = panels[0].errorbar(
+            macs, means(shares), [deviation(values) for values in shares], marker="o", capsize=3, label=row.method
+        )
+        if row.exits > 1:
+            panels[0].plot(macs[-1], statistics.fmean(ensemble), "*", color=drawn[0].get_color(), markersize=10)
+    panels[0].set(xlabel="million multiply-accumulates to reach the exit", ylabel="accuracy, %")
+
+
+def curves(panels: Sequence[Axes], rows: list[Row]) -> None:
+    """The mean over the seeds, the range between them shaded."""
+    for row in rows:
+        runs = [[100 * float(entry[f"exit_{row.exits}"]) for entry in log] for log in row.logs]
+        epochs = range(1, len(runs[0]) + 1)
+        by_epoch = list(zip(*runs, strict=True))
+        (line,) = panels[0].plot(epochs, means(by_epoch), label=row.method)
+        low, high = map(min, by_epoch), map(max, by_epoch)
+        panels[0].fill_between(epochs, list(low), list(high), color=line.get_color(), alpha=0.15)
+    panels[0].set(xlabel="epoch", ylabel="accuracy, %")
+
+
+def calibration(panels: Sequence[Axes], rows: list[Row]) -> None:
+    """Accuracy against confidence in bins over all seeds; the legend gives the mean calibration error."""
+    for row in rows:
+        # The only exit of the plain network is as deep as the last one of the others.
+        for panel, exit_ in zip(panels[-row.exits :], range(row.exits), strict=True):
+            found = [result["test"]["reliability"] for result in row.results]
+            counts = [sum(bins) for bins in zip(*(one["count"][exit_] for one in found), strict=True)]
+            kept = [index for index, count in enumerate(counts) if count]
+            points = {}
+            for key in ("confidence", "accuracy"):
+                points[key] = [
+                    sum(one[key][exit_][index] * one["count"][exit_][index] for one in found) / counts[index]
+                    for index in kept
+                ]
+            error = statistics.fmean(one["ece"][exit_] for one in found)
+            panel.plot(points["confidence"], points["accuracy"], marker=".", label=f"{row.method}: {error:.3f}")
+    for number, panel in enumerate(panels, start=1):
+        panel.plot([0, 1], [0, 1], color="grey", linestyle=":")
+        panel.set(xlabel="confidence", ylabel=f"accuracy of exit {number}")
+        panel.legend()
+
+
+def means(groups: Sequence[Sequence[float]]) -> list[float]:
+    return [statistics.fmean(values) for values in groups]
+
+
+def deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0

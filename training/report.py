@@ -1,0 +1,97 @@
+"""`python -m training report`: the paper's table of finished runs as Markdown and CSV, with plots."""
+
+import csv
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
+
+from training.plots import plot
+from training.runs import Row, read
+
+SPLITS = ("validation", "test")
+
+
+class ReportConfig(BaseSettings):
+    """Compare finished runs: mean ± standard deviation over seeds; `plain` runs are the baseline of their network."""
+
+    model_config = SettingsConfigDict(
+        cli_prog_name="python -m training report", cli_kebab_case=True, env_prefix="ANYTIME_REPORT_"
+    )
+
+    runs: CliPositionalArg[list[Path]] = Field(description="folders of finished runs")
+    out: Path = Field(Path("report"), description="folder for report.md, report.csv and the plots")
+
+
+def report(config: ReportConfig) -> None:
+    """Print the table and write it with its plots. Raises FileNotFoundError or ValueError as `runs.read` does."""
+    rows = read(config.runs)
+    tables = {split: table(rows, split) for split in SPLITS}
+    config.out.mkdir(parents=True, exist_ok=True)
+    markdown = "\n\n".join(f"## {split.capitalize()} accuracy, %\n\n{as_markdown(tables[split])}" for split in SPLITS)
+    print(markdown)
+    plots = "\n\n".join(f"![{title}]({path.name})" for title, path in plot(rows, config.out).items())
+    (config.out / "report.md").write_text(f"{markdown}\n\n{notes(rows)}\n\n{plots}\n")
+    with (config.out / "report.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["split", *tables["test"][0]])
+        writer.writerows([split, *cells] for split in SPLITS for cells in tables[split][1:])
+
+
+def table(rows: list[Row], split: str) -> list[list[str]]:
+    """A header, then the cells of each row. Differences are from the mean of the plain network."""
+    exits = max(row.exits for row in rows)
+    baselines = {row.network: statistics.fmean(row.accuracies(split)[0]) for row in rows if row.method == "plain"}
+    numbers = [f"exit {number}" for number in range(1, exits + 1)]
+    gains = ["last exit − plain", "ensemble − plain"]
+    found = [["network", "method", "seeds", "plain", *numbers, "ensemble", *gains, "s per epoch", "images/s"]]
+    for row in rows:
+        *shares, ensemble = row.accuracies(split)
+        if row.method == "plain":
+            accuracy = [spread(shares[0]), *[""] * (exits + 3)]
+        else:
+            baseline = baselines.get(row.network)
+            accuracy = [
+                "" if baseline is None else f"{baseline:.2f}",
+                *map(spread, shares),
+                *[""] * (exits - row.exits),
+            ]
+            accuracy += [spread(ensemble), *(gain(values, baseline) for values in (shares[-1], ensemble))]
+        speed = [f"{median(row, 'seconds_per_epoch'):.1f}", f"{median(row, 'images_per_second'):.0f}"]
+        found.append([row.network, row.method, str(len(row.results)), *accuracy, *speed])
+    return found
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation, which a single run does not have."""
+    mean = f"{statistics.fmean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def gain(values: Sequence[float], baseline: float | None) -> str:
+    return "" if baseline is None else f"{statistics.fmean(values) - baseline:+.2f}"
+
+
+def median(row: Row, figure: str) -> float:
+    return statistics.median(result[figure] for result in row.results)
+
+
+def as_markdown(cells: list[list[str]]) -> str:
+    header, *rows = cells
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *rows])
+
+
+def notes(rows: list[Row]) -> str:
+    """What the numbers stand for and where they come from."""
+    lines = ["± is the standard deviation over the seeds. Depth of each exit, cumulative:\n"]
+    for row in rows:
+        depths = ", ".join(f"{cost / row.macs[-1]:.3f}" for cost in row.macs)
+        lines.append(f"- {row.network}, {row.method}: {depths} of {row.macs[-1] / 1e6:.1f} M multiply-accumulates")
+    lines.append("\nMade by:\n")
+    environments = {json.dumps(result["environment"]) for row in rows for result in row.results}
+    for environment in sorted(environments):
+        lines.append("- " + ", ".join(f"{key} {value}" for key, value in json.loads(environment).items()))
+    return "\n".join(lines)
