@@ -8,7 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from training.recipes import METHODS
 from training.runs import Row
+
+FEW = 20  # images that a bin needs to be drawn
 
 
 def plot(rows: list[Row], folder: Path) -> dict[str, Path]:
@@ -37,11 +40,10 @@ def cost(panels: Sequence[Axes], rows: list[Row]) -> None:
     for row in rows:
         *shares, ensemble = row.accuracies("test")
         macs = [each / 1e6 for each in row.macs]
-        drawn = panels[0].errorbar(
-            macs, means(shares), [deviation(values) for values in shares], marker="o", capsize=3, label=row.method
-        )
+        color, spread = color_of(row), [deviation(values) for values in shares]
+        panels[0].errorbar(macs, means(shares), spread, marker="o", capsize=3, color=color, label=row.method)
         if row.exits > 1:
-            panels[0].plot(macs[-1], statistics.fmean(ensemble), "*", color=drawn[0].get_color(), markersize=10)
+            panels[0].plot(macs[-1], statistics.fmean(ensemble), "*", color=color, markersize=10)
     panels[0].set(xlabel="million multiply-accumulates to reach the exit", ylabel="accuracy, %")
 
 
@@ -51,20 +53,20 @@ def curves(panels: Sequence[Axes], rows: list[Row]) -> None:
         runs = [[100 * float(entry[f"exit_{row.exits}"]) for entry in log] for log in row.logs]
         epochs = range(1, len(runs[0]) + 1)
         by_epoch = list(zip(*runs, strict=True))
-        (line,) = panels[0].plot(epochs, means(by_epoch), label=row.method)
+        panels[0].plot(epochs, means(by_epoch), color=color_of(row), label=row.method)
         low, high = map(min, by_epoch), map(max, by_epoch)
-        panels[0].fill_between(epochs, list(low), list(high), color=line.get_color(), alpha=0.15)
+        panels[0].fill_between(epochs, list(low), list(high), color=color_of(row), alpha=0.15)
     panels[0].set(xlabel="epoch", ylabel="accuracy, %")
 
 
 def calibration(panels: Sequence[Axes], rows: list[Row]) -> None:
-    """Accuracy against confidence in bins over all seeds; the legend gives the mean calibration error."""
+    """Accuracy against confidence in bins over all seeds, but for almost empty ones; the legend gives the mean ECE."""
     for row in rows:
         # The only exit of the plain network is as deep as the last one of the others.
         for panel, exit_ in zip(panels[-row.exits :], range(row.exits), strict=True):
             found = [result["test"]["reliability"] for result in row.results]
             counts = [sum(bins) for bins in zip(*(one["count"][exit_] for one in found), strict=True)]
-            kept = [index for index, count in enumerate(counts) if count]
+            kept = [index for index, count in enumerate(counts) if count >= FEW]
             points = {}
             for key in ("confidence", "accuracy"):
                 points[key] = [
@@ -72,11 +74,17 @@ def calibration(panels: Sequence[Axes], rows: list[Row]) -> None:
                     for index in kept
                 ]
             error = statistics.fmean(one["ece"][exit_] for one in found)
-            panel.plot(points["confidence"], points["accuracy"], marker=".", label=f"{row.method}: {error:.3f}")
+            label = f"{row.method}: {error:.3f}"
+            panel.plot(points["confidence"], points["accuracy"], marker=".", color=color_of(row), label=label)
     for number, panel in enumerate(panels, start=1):
         panel.plot([0, 1], [0, 1], color="grey", linestyle=":")
         panel.set(xlabel="confidence", ylabel=f"accuracy of exit {number}")
         panel.legend()
+
+
+def color_of(row: Row) -> str:
+    """The same colour for a method in every panel."""
+    return f"C{list(METHODS).index(row.method)}"
 
 
 def means(groups: Sequence[Sequence[float]]) -> list[float]:

@@ -9,7 +9,7 @@ from training.config import TrainConfig
 from training.report import ReportConfig, report
 from training.table import TableConfig, table
 
-RELIABLE = {"count": [0, 10], "confidence": [0.0, 0.8], "accuracy": [0.0, 0.7]}
+RELIABLE = {"count": [0, 20], "confidence": [0.0, 0.8], "accuracy": [0.0, 0.7]}
 
 
 def finished(folder: Path, method: str, seed: int, accuracy: list[float], **settings: object) -> Path:
