@@ -4,17 +4,12 @@ import asyncio
 import statistics
 import sys
 import time
-from concurrent.futures import Future
-
-import numpy as np
 
 from benchmarks import client, images, report
+from benchmarks.bare import bare_engine, bare_seconds
 from benchmarks.server import Server
 from service import artifact
-from service.engine import Engine, Job
 from service.settings import EMBEDDED_MODEL
-from service.stages import OnnxStages
-from service.times import StageTimes, batch_sizes
 
 IMAGES = 5000
 BATCHES = (1, 8, 32)
@@ -26,7 +21,7 @@ def main() -> None:
     served = artifact.load(EMBEDDED_MODEL)
     contents = images.pngs(images.fashion_mnist())[:IMAGES]
     inputs = images.inputs(contents, served.metadata.input)
-    engine = bare_engine(served)
+    engine, thresholds = bare_engine(served, max(BATCHES)), served.metadata.default_thresholds
     figures: dict[str, float] = {}
     rates: dict[str, list[float]] = {}
     with Server(*sys.argv[1:]) as server:
@@ -34,7 +29,9 @@ def main() -> None:
         asyncio.run(client.ask_all(url, PATH, contents[:500], 8))
         for _ in range(ROUNDS):
             for size in BATCHES:
-                rates.setdefault(f"bare_batch_{size}", []).append(IMAGES / bare_seconds(engine, served, inputs, size))
+                rates.setdefault(f"bare_batch_{size}", []).append(
+                    IMAGES / bare_seconds(engine, inputs, size, thresholds)
+                )
             for clients in (1, 8, 32):
                 start = time.perf_counter()
                 answers = asyncio.run(client.ask_all(url, PATH, contents, clients))
@@ -49,31 +46,6 @@ def main() -> None:
     figures["http_8_clients_share_of_best_bare"] = round(medians["http_8_clients"] / best, 3)
     figures["http_32_clients_share_of_best_bare"] = round(medians["http_32_clients"] / best, 3)
     report.save("http", figures)
-
-
-def bare_engine(served: artifact.Artifact) -> Engine:
-    """Engine and stages alone: no server, no thread, no queue to wait in."""
-    return Engine(
-        stages=OnnxStages(served, "cpu", threads=0),
-        times=StageTimes(len(served.metadata.exits), batch_sizes(max(BATCHES))),
-        temperatures=[spec.temperature for spec in served.metadata.exits],
-        max_batch=max(BATCHES),
-        max_queue=1,
-        clock=time.monotonic,
-        deliver=lambda _: None,
-        observe=lambda *_: None,
-    )
-
-
-def bare_seconds(engine: Engine, served: artifact.Artifact, inputs: np.ndarray, size: int) -> float:
-    """All images in full batches, with early exit at the default operating point."""
-    metadata = served.metadata
-    thresholds = metadata.operating_points[metadata.default_operating_point].thresholds
-    jobs = [Job(image, float("inf"), thresholds, len(metadata.exits), Future()) for image in inputs]
-    start = time.perf_counter()
-    for first in range(0, len(jobs), size):
-        engine.process(jobs[first : first + size])
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

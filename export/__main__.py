@@ -1,16 +1,21 @@
-"""`python -m export CHECKPOINT OUT.onnx`: verify, calibrate and write an artifact."""
+"""`python -m export SOURCE OUT.onnx`: verify, calibrate and write an artifact; `evaluate` runs one on test images."""
 
 import sys
 
 from pydantic_settings import CliApp
 
+from export.evaluation.evaluate import EvaluateConfig, evaluate
 from export.export import ExportConfig, export
 from export.verification import VerificationError
 
 
 def main() -> None:
+    arguments = sys.argv[1:]
     try:
-        export(CliApp.run(ExportConfig))
+        if arguments and arguments[0] == "evaluate":
+            evaluate(CliApp.run(EvaluateConfig, cli_args=arguments[1:]))
+        else:
+            export(CliApp.run(ExportConfig, cli_args=arguments))
     except (ValueError, OSError, VerificationError) as error:
         sys.exit(f"error: {error}")
 

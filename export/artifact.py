@@ -1,83 +1,86 @@
 """The metadata of an artifact, and the file itself."""
 
-import datetime
 import hashlib
 import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
-import torch
+from google.protobuf.message import DecodeError
 from torch import Tensor
 
-from export.calibration import expected_calibration_error, fit_temperature
-from export.operating_points import choose_threshold
-from training.checkpoint import Checkpoint
-from training.revision import git_revision
+from export import operating_points
+from export.calibration import Calibration, calibrate, expected_calibration_error
+from export.risk_control import Answers
 
-DEFAULT_POINT, DEFAULT_DROP = "balanced", 0.005
+KEY = "anytime"
+FITTED = 0.3
+"""Share of the held-out images on which calibration and paths of thresholds are fitted; promises are made on the rest,
+which needs the more: an accuracy loss of 0.1 points takes 3,000 images to promise at all."""
 
 
-def metadata(
-    name: str, checkpoint: Checkpoint, sha256: str, macs: list[int], logits: Tensor, labels: Tensor
-) -> dict[str, Any]:
-    """The JSON document of schema 1 without `version`; `logits` (K×N×classes) and `labels` of the validation split."""
-    temperatures = [fit_temperature(exit_logits, labels) for exit_logits in logits]
-    probabilities = [(one / temperature).softmax(dim=1) for one, temperature in zip(logits, temperatures, strict=True)]
-    confidences = torch.stack([one.max(dim=1).values for one in probabilities])
-    right = logits.argmax(dim=2) == labels
-    chosen = choose_threshold(confidences, right, [cost / macs[-1] for cost in macs], DEFAULT_DROP)
-    channels, height, width = checkpoint.image_shape
-    last = len(macs)
+@dataclass(frozen=True)
+class Network:
+    """What is known of a network before its exits are calibrated; `input` and `provenance` as in the metadata.
+
+    `macs`: multiply-accumulates to reach each exit.
+    """
+
+    name: str
+    classes: Sequence[str]
+    input: dict[str, Any]
+    macs: Sequence[int]
+    provenance: dict[str, Any]
+
+
+def metadata(network: Network, logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    """The JSON document of schema 1 without `version`; `logits` (K×N×classes) and `labels` of held-out images.
+
+    The first of them are for fitting, the others for promises and for every figure in the document, so their order must
+    be random.
+    """
+    fitted = round(len(labels) * FITTED)
+    calibration = calibrate(logits[:, :fitted], labels[:fitted])
+    probabilities = calibration.probabilities(logits)
+    confidences, classes = probabilities.max(dim=2)
+    answers = Answers(confidences, classes == labels)
+    fit, test = answers.subset(slice(fitted)), answers.subset(slice(fitted, None))
+    depths = [cost / network.macs[-1] for cost in network.macs]
     return {
         "schema": 1,
-        "name": name,
-        "classes": checkpoint.classes,
-        "input": {
-            "channels": channels,
-            "height": height,
-            "width": width,
-            "resize": checkpoint.resize,
-            "color_mode": "grayscale" if channels == 1 else "rgb",
-            "mean": checkpoint.mean,
-            "std": checkpoint.std,
-        },
-        "exits": [
-            {
-                "logits": f"logits_{number}",
-                "features": f"features_{number}" if number < last else None,
-                "macs": macs[number - 1],
-                "temperature": temperatures[number - 1],
-                "accuracy": right[number - 1].double().mean().item(),
-                "ece": expected_calibration_error(logits[number - 1], labels, temperatures[number - 1]),
-            }
-            for number in range(1, last + 1)
-        ],
-        "operating_points": {
-            DEFAULT_POINT: {
-                "thresholds": [chosen.threshold] * (last - 1),
-                "max_accuracy_drop": DEFAULT_DROP,
-                "delta": None,
-                "accuracy": chosen.accuracy,
-                "mean_depth": chosen.mean_depth,
-            }
-        },
-        "default_operating_point": DEFAULT_POINT,
-        "provenance": {
-            "checkpoint_sha256": sha256,
-            "training": checkpoint.config,
-            "training_environment": checkpoint.environment,
-            "epochs": checkpoint.epochs_done,
-            "training_seconds": sum(row["seconds"] for row in checkpoint.history),
-            "split_sizes": checkpoint.split_sizes,
-            "results": checkpoint.results,
-            "git_revision": git_revision(),
-            "versions": {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        },
+        "name": network.name,
+        "classes": network.classes,
+        "input": network.input,
+        "answer": calibration.answer,
+        "exits": exits(network.macs, calibration, logits[:, fitted:], labels[fitted:]),
+        "confidence_edges": operating_points.EDGES,
+        "operating_points": operating_points.choose(fit, test, depths),
+        "default_operating_point": operating_points.DEFAULT,
+        "provenance": {**network.provenance, "held_out": {"fitted": fitted, "promised": len(labels) - fitted}},
     }
+
+
+def exits(macs: Sequence[int], calibration: Calibration, logits: Tensor, labels: Tensor) -> list[dict[str, Any]]:
+    """`ece_uncalibrated` is that of the same answers at temperature 1, for people to compare; no reader needs it."""
+    raw = calibration.logits(logits).softmax(dim=2)
+    calibrated = calibration.probabilities(logits)
+    last = len(macs)
+    return [
+        {
+            "logits": f"logits_{number}",
+            "features": f"features_{number}" if number < last else None,
+            "macs": macs[number - 1],
+            "temperature": calibration.temperatures[number - 1],
+            "weight": calibration.weights[number - 1],
+            "accuracy": (calibrated[number - 1].argmax(dim=1) == labels).double().mean().item(),
+            "ece": expected_calibration_error(calibrated[number - 1], labels),
+            "ece_uncalibrated": expected_calibration_error(raw[number - 1], labels),
+        }
+        for number in range(1, last + 1)
+    ]
 
 
 def content_version(model: onnx.ModelProto, document: dict[str, Any]) -> str:
@@ -87,10 +90,22 @@ def content_version(model: onnx.ModelProto, document: dict[str, Any]) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
+def read(path: Path) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The graph of an earlier artifact and its document. Raises ValueError if it is not one."""
+    try:
+        model = onnx.load(path)
+        document = json.loads({entry.key: entry.value for entry in model.metadata_props}.get(KEY, "{}"))
+    except (DecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not an artifact: {error}") from error
+    if missing := {"classes", "input", "exits", "provenance"} - document.keys():
+        raise ValueError(f"{path} is not an artifact: its metadata has no {', '.join(sorted(missing))}")
+    return model, document
+
+
 def write(model: onnx.ModelProto, document: dict[str, Any], path: Path) -> None:
     """Write whole or not at all; `document` replaces all metadata of the model."""
     del model.metadata_props[:]
-    model.metadata_props.add(key="anytime", value=json.dumps(document, ensure_ascii=False))
+    model.metadata_props.add(key=KEY, value=json.dumps(document, ensure_ascii=False))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:

@@ -1,50 +1,72 @@
-"""Thresholds that trade a bounded loss of accuracy for depth, chosen on held-out images."""
+"""Named thresholds with the loss of accuracy that they promise, chosen on held-out images."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-CONFIDENCE = 1.645
-"""Standard errors of a one-sided 95 % bound of a mean."""
+from export.risk_control import NEVER, Answers, boldest_safe, paths
+
+PROMISES = {"exact": 0.001, "balanced": 0.005, "fast": 0.01, "fastest": 0.02}
+"""Most accuracy lost against the last exit, by operating point."""
+DEFAULT = "balanced"
+DELTA = 0.05
+"""Risk that a promise does not hold, for each of them."""
+EDGES = [0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999]
+"""Of the histograms of confidence that the server compares with what it sees."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A threshold with what it did on the images it was chosen on; all 0-1.
+def choose(fit: Answers, test: Answers, depths: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """The operating points of an artifact, as its metadata holds them.
 
-    `most_drop` bounds the loss of accuracy against the last exit on other images of the same kind: the mean
-    of the paired differences plus 1.645 standard errors. It is no guarantee, for the threshold was chosen on
-    these very images.
+    Paths of thresholds are fitted on `fit`, on which also the more promising one is picked for each point; the promise
+    is made on `test`, and measured there. `depths`: one per exit.
     """
-
-    threshold: float
-    accuracy: float
-    mean_depth: float
-    most_drop: float
-
-
-def choose_threshold(confidences: Tensor, right: Tensor, depths: list[float], max_accuracy_drop: float) -> Measured:
-    """The cheapest threshold, one for all exits, whose `most_drop` is at most `max_accuracy_drop` (0-1).
-
-    `confidences` and `right`: K×N, per exit and image. The last candidate, above 1, never leaves early and so
-    loses nothing.
-    """
-    candidates = [*torch.linspace(0.3, 1.0, 701, dtype=torch.float64).tolist(), 1.01]
-    tried = [measure(threshold, confidences, right, depths) for threshold in candidates]
-    return min((one for one in tried if one.most_drop <= max_accuracy_drop), key=lambda one: one.mean_depth)
+    tried = [(path, fit.lost(path), test.lost(path)) for path in paths(fit)]
+    points = {}
+    for name, drop in PROMISES.items():
+        searches = [
+            (
+                mean_depth(fit, boldest_safe(path, lost_fit, len(fit), drop, DELTA), depths),
+                boldest_safe(path, lost_test, len(test), drop, DELTA),
+            )
+            for path, lost_fit, lost_test in tried
+        ]
+        _, thresholds = min(searches)
+        points[name] = describe(thresholds, drop, test, depths)
+    return points
 
 
-def measure(threshold: float, confidences: Tensor, right: Tensor, depths: list[float]) -> Measured:
-    """What happens when every image leaves at its first exit with confidence ≥ `threshold`."""
-    sure = confidences >= threshold
-    sure[-1] = True
-    first = sure.int().argmax(dim=0)
-    chosen = right.gather(0, first[None])[0].double()
-    drop = right[-1].double() - chosen
-    return Measured(
-        threshold,
-        accuracy=chosen.mean().item(),
-        mean_depth=torch.tensor(depths, dtype=torch.float64)[first].mean().item(),
-        most_drop=(drop.mean() + CONFIDENCE * drop.std() / len(drop) ** 0.5).item(),
-    )
+def describe(thresholds: list[float], drop: float, answers: Answers, depths: Sequence[float]) -> dict[str, Any]:
+    exits = answers.exits(thresholds)
+    return {
+        "thresholds": thresholds,
+        "max_accuracy_drop": drop,
+        "delta": DELTA,
+        "accuracy": answers.accuracy(exits),
+        "mean_depth": mean_depth(answers, thresholds, depths),
+        "exit_shares": (exits.bincount(minlength=len(depths)).double() / len(exits)).tolist(),
+        "confidence_shares": [
+            shares(confidences[exits >= index]) for index, confidences in enumerate(answers.confidences)
+        ],
+    }
+
+
+def mean_depth(answers: Answers, thresholds: Sequence[float], depths: Sequence[float]) -> float:
+    return torch.tensor(depths, dtype=torch.float64)[answers.exits(thresholds)].mean().item()
+
+
+def shares(confidences: Tensor) -> list[float]:
+    """Of each bin between `EDGES`; all 0 where there are no confidences."""
+    bins = torch.bucketize(confidences.double(), torch.tensor(EDGES, dtype=torch.float64), right=True)
+    counts = bins.bincount(minlength=len(EDGES) + 1).double()
+    return list((counts / max(len(confidences), 1)).tolist())
+
+
+def sentence(name: str, point: dict[str, Any]) -> str:
+    """What a point promises, for people."""
+    promise = f"{name}: loses at most {point['max_accuracy_drop']:.1%} with {1 - point['delta']:.0%} confidence"
+    if point["thresholds"] and min(point["thresholds"]) >= NEVER:
+        return f"{promise}; no threshold can promise that with so few held-out images, so it never leaves early"
+    return f"{promise}; {point['accuracy']:.2%} at a mean depth of {point['mean_depth']:.3f}"

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from service import __version__, artifact
 from service.arrivals import Arrivals
 from service.bodies import BodyLimits
+from service.calibration import Calibration
 from service.engine import Engine, Job, Outcome
 from service.errors import RequestError
 from service.metrics import Metrics
@@ -27,13 +28,13 @@ def create_app(settings: Settings) -> FastAPI:
     served = artifact.load(settings.model)
     metadata = served.metadata
     stages = OnnxStages(served, settings.device, settings.threads)
-    metrics = Metrics(metadata.name, metadata.version, stages.provider, metadata.depths, settings.max_batch)
+    metrics = Metrics(metadata, stages.provider, settings.max_batch)
     times = StageTimes(len(metadata.exits), batch_sizes(settings.max_batch))
     answers = Answers()
     engine = Engine(
         stages=stages,
         times=times,
-        temperatures=[spec.temperature for spec in metadata.exits],
+        calibration=Calibration.of(metadata),
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
         clock=clock,

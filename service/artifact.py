@@ -47,35 +47,52 @@ class InputSpec(Part):
 
 
 class ExitSpec(Part):
-    """One exit. `macs`: multiply-accumulates to reach it, with the heads run on the way."""
+    """One exit. `macs`: multiply-accumulates to reach it, with the heads run on the way.
+
+    `temperature` divides what the exit answers with, `weight` is that of its logits in the ensemble where there is one.
+    `accuracy` and `ece` are of that answer, on held-out images.
+    """
 
     logits: str
     features: str | None
     macs: int = Field(ge=1)
     temperature: Positive
+    weight: Positive
     accuracy: Share
     ece: Share
 
 
 class OperatingPoint(Part):
-    """A threshold per exit but the last, and the loss of accuracy (0-1) that they promise."""
+    """A threshold per exit but the last, and the loss of accuracy against the last exit (0-1) that they promise.
+
+    The promise holds with probability 1 - `delta` over the draw of the images it was made with. Measured on them:
+    `accuracy`, `mean_depth`, `exit_shares` (one per exit) and `confidence_shares` (per exit, of those that reached it,
+    one per bin between `confidence_edges`).
+    """
 
     thresholds: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
     max_accuracy_drop: Share
-    delta: Share | None
+    delta: Share
     accuracy: Share
     mean_depth: Share
+    exit_shares: tuple[Share, ...]
+    confidence_shares: tuple[tuple[Share, ...], ...]
 
 
 class Metadata(Part):
-    """The document under the key `anytime` of the ONNX file."""
+    """The document under the key `anytime` of the ONNX file.
+
+    `answer`: each exit answers with its `own` logits, or with the weighted sum of those so far, the `ensemble`.
+    """
 
     schema_: Literal[1] = Field(alias="schema")
     name: str = Field(min_length=1)
     version: str = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2)
     input: InputSpec
+    answer: Literal["own", "ensemble"]
     exits: tuple[ExitSpec, ...] = Field(min_length=1)
+    confidence_edges: tuple[Share, ...]
     operating_points: dict[str, OperatingPoint]
     default_operating_point: str
     provenance: dict[str, Any]
@@ -89,12 +106,22 @@ class Metadata(Part):
         costs = [spec.macs for spec in self.exits]
         if any(b <= a for a, b in pairwise(costs)):
             raise ValueError(f"exits.macs must rise from exit to exit, not {costs}")
+        if list(self.confidence_edges) != sorted(set(self.confidence_edges)):
+            raise ValueError("confidence_edges must rise")
         for name, point in self.operating_points.items():
             if len(point.thresholds) != len(self.exits) - 1:
                 raise ValueError(f"operating_points.{name}.thresholds has not one value per exit but the last")
+            if not len(point.exit_shares) == len(point.confidence_shares) == len(self.exits):
+                raise ValueError(f"operating_points.{name}: exit_shares and confidence_shares need one entry per exit")
+            if any(len(shares) != len(self.confidence_edges) + 1 for shares in point.confidence_shares):
+                raise ValueError(f"operating_points.{name}.confidence_shares has not one value per bin")
         if self.default_operating_point not in self.operating_points:
             raise ValueError(f"default_operating_point {self.default_operating_point!r} is not in operating_points")
         return self
+
+    @property
+    def default_thresholds(self) -> tuple[float, ...]:
+        return self.operating_points[self.default_operating_point].thresholds
 
     @property
     def depths(self) -> list[float]:

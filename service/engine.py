@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import policy
+from service.calibration import Calibration
 from service.errors import EngineFailed, NotReady, QueueFull, RequestError
 from service.policy import Reason
 from service.stages import Stages, Tensor
@@ -30,7 +31,8 @@ class Promise(Protocol):
 class Job:
     """One image on its way to an answer. Times are seconds on the engine's clock.
 
-    `image`: C×H×W. `thresholds`: confidence that suffices at each exit but the last. `max_exit`: from 1.
+    `image`: C×H×W. `thresholds`: confidence that suffices at each exit but the last, those of `operating_point` if it
+    has one. `max_exit`: from 1. `confidences`: at each exit it has reached.
     """
 
     image: Tensor
@@ -38,6 +40,8 @@ class Job:
     thresholds: Sequence[float]
     max_exit: int
     future: Promise
+    operating_point: str | None = None
+    confidences: list[float] = field(default_factory=list)
     admitted: float = 0.0
     started: float = 0.0
     compute: float = 0.0
@@ -62,12 +66,12 @@ class Engine:
     """Admits jobs to a bounded queue, earliest deadline first, and answers each admitted job exactly once.
 
     Whatever waits when the engine becomes free runs together, up to `max_batch`; jobs that stop at an exit
-    leave the batch. `temperatures`: one per exit. `observe(stage, size, seconds)` is told of every run.
+    leave the batch. `observe(stage, size, seconds)` is told of every run.
     """
 
     stages: Stages
     times: StageTimes
-    temperatures: Sequence[float]
+    calibration: Calibration
     max_batch: int
     max_queue: int
     clock: Callable[[], float]
@@ -85,7 +89,7 @@ class Engine:
     def warm_up(self, image_shape: Sequence[int], repeats: int = 8) -> None:
         """Run every stage at every batch size, so that nobody waits for a first time and all idle times are known."""
         for size in self.times.sizes:
-            durations: list[list[float]] = [[] for _ in self.temperatures]
+            durations: list[list[float]] = [[] for _ in self.calibration.temperatures]
             for _ in range(repeats):
                 features: Tensor | None = np.zeros((size, *image_shape), np.float32)
                 for stage, measured in enumerate(durations, start=1):
@@ -145,20 +149,23 @@ class Engine:
     def process(self, jobs: list[Job]) -> None:
         """Run a batch until its last job has stopped; each job is delivered as soon as it stops."""
         features: Tensor | None = np.stack([job.image for job in jobs])
+        running: Tensor | None = None
         now = self.clock()
         for job in jobs:
             job.started = now
-        for stage, temperature in enumerate(self.temperatures, start=1):
+        for stage in range(1, len(self.calibration.temperatures) + 1):
             assert features is not None  # only the last stage has none
             start = self.clock()
             logits, features = self.stages.run(stage, features)
             now = self.clock()
-            for job in jobs:
-                job.compute += now - start
             self.times.add(stage, len(jobs), now - start, now)
             self.observe(stage, len(jobs), now - start)
-            probabilities = softmax(logits / np.float32(temperature))
-            reasons = self._verdicts(stage, jobs, probabilities.max(axis=1).tolist(), now)
+            probabilities, running = self.calibration.probabilities(stage, logits, running)
+            confidences = probabilities.max(axis=1).tolist()
+            for job, confidence in zip(jobs, confidences, strict=True):
+                job.compute += now - start
+                job.confidences.append(confidence)
+            reasons = self._verdicts(stage, jobs, confidences, now)
             stopped: list[tuple[Job, Outcome | RequestError]] = [
                 (job, Outcome(stage, reason, row, now))
                 for job, reason, row in zip(jobs, reasons, probabilities, strict=True)
@@ -171,10 +178,11 @@ class Engine:
                 return
             if stopped and features is not None:
                 features = features[remaining]
+                running = None if running is None else running[remaining]
                 jobs = [jobs[index] for index in remaining]
 
     def _verdicts(self, stage: int, jobs: list[Job], confidences: list[float], now: float) -> list[Reason | None]:
-        last = stage == len(self.temperatures)
+        last = stage == len(self.calibration.temperatures)
         return policy.verdicts(
             stage,
             confidences,
@@ -184,9 +192,3 @@ class Engine:
             now=now,
             seconds=lambda size: self.times.seconds(stage + 1, size, now),
         )
-
-
-def softmax(logits: Tensor) -> Tensor:
-    """Along the last axis."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)

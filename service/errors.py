@@ -4,6 +4,7 @@ ServiceError
 ├── ArtifactError                      the artifact cannot be served; stops the start
 └── RequestError                       the client is told `code` and the message
     ├── EmptyBody              400     BadForm 400
+    ├── UnknownModel           404
     ├── BodyTimeout            408
     ├── ImageTooLarge          413     BodyTooLarge 413
     ├── NotAnImage             415     UnsupportedFormat 415
@@ -40,6 +41,11 @@ class EmptyBody(RequestError):
 
 class BadForm(RequestError):
     code = "bad_form"
+
+
+class UnknownModel(RequestError):
+    status = 404
+    code = "unknown_model"
 
 
 class BodyTimeout(RequestError):

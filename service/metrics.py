@@ -1,9 +1,13 @@
 """All metrics of the server, in seconds. Bucket edges stand at the budgets that people ask for."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
+from service.artifact import Metadata
+from service.drift import Drift
+from service.engine import Job, Outcome
 from service.policy import Reason
 
 DURATIONS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -14,19 +18,23 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 class Metrics:
     """One registry per server. Every series of exits, stages and reasons exists from the start, at 0."""
 
-    def __init__(self, model: str, version: str, provider: str, depths: Sequence[float], max_batch: int) -> None:
+    def __init__(self, metadata: Metadata, provider: str, max_batch: int) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self._model = model
-        self._depths = depths
-        numbers = [str(number) for number in range(1, len(depths) + 1)]
+        self._model = model = metadata.name
+        self._depths = metadata.depths
+        self._drift = drift = Drift(metadata)
+        numbers = [str(number) for number in range(1, len(metadata.exits) + 1)]
 
         def histogram(name: str, text: str, edges: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
             return Histogram(f"anytime_{name}", text, labels, buckets=edges, registry=registry)
 
         def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
             return Counter(f"anytime_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+            return Gauge(f"anytime_{name}", text, labels, registry=registry)
 
         self._requests = counter("requests_total", "Requests for a prediction, by HTTP status.", ["model", "code"])
         self._exits = counter("exits_total", "Answers by exit and reason.", ["model", "exit", "reason"])
@@ -40,13 +48,20 @@ class Metrics:
         confidence = histogram("confidence", "Confidence of the answers of an exit.", SHARES, ["exit"])
         sizes = [2.0**power for power in range(max_batch.bit_length() + 1)]
         size = histogram("batch_size", "Jobs that ran a stage together.", sizes, ["stage"])
-        self.queue_depth = Gauge("anytime_queue_depth", "Jobs admitted and not yet started.", registry=registry)
+        self.queue_depth = gauge("queue_depth", "Jobs admitted and not yet started.")
+        moved = "Population stability index against calibration"
+        labels = ["model", "operating_point"]
+        confidence_drift = gauge("confidence_drift", f"{moved}, of the confidences at an exit.", [*labels, "exit"])
+        exit_drift = gauge("exit_drift", f"{moved}, of the shares of the exits.", labels)
         self._refused = counter("refused_total", "Requests refused at the door, by error code.", ["reason"])
-        info = Gauge(
-            "anytime_model_info", "1 for the model served.", ["model", "version", "provider"], registry=registry
-        )
+        info = gauge("model_info", "1 for the model served.", ["model", "version", "provider"])
 
-        info.labels(model, version, provider).set(1)
+        info.labels(model, metadata.version, provider).set(1)
+        for point in metadata.operating_points:
+            exit_drift.labels(model, point).set_function(partial(drift.of_exits, point))
+            for number in numbers:
+                series = confidence_drift.labels(model, point, number)
+                series.set_function(partial(drift.of_confidence, point, int(number)))
         self._requests.labels(model, "200")
         self._stage = [stage.labels(number) for number in numbers]
         self._size = [size.labels(number) for number in numbers]
@@ -62,12 +77,13 @@ class Metrics:
         self._stage[stage - 1].observe(seconds)
         self._size[stage - 1].observe(size)
 
-    def observe_answer(
-        self, *, exit: int, reason: Reason, confidence: float, queue: float, elapsed: float, budget: float | None
-    ) -> None:
+    def observe_answer(self, job: Job, outcome: Outcome, *, queue: float, elapsed: float, budget: float | None) -> None:
         """One answer. Durations in seconds; `budget` is None for a client without a limit."""
-        self._exit[exit, reason].inc()
-        self._confidence[exit - 1].observe(confidence)
+        exit = outcome.exit
+        self._exit[exit, outcome.reason].inc()
+        self._confidence[exit - 1].observe(job.confidences[-1])
+        if job.operating_point is not None:
+            self._drift.add(job.operating_point, job.confidences)
         self._depth.observe(self._depths[exit - 1])
         self._waiting.observe(queue)
         self._request.observe(elapsed)

@@ -17,7 +17,17 @@ from service.engine import Engine, Job, Outcome
 from service.errors import BudgetMissing, BudgetTooSmall, InvalidParameter, NotReady
 from service.images import open_image, to_input
 from service.metrics import Metrics
-from service.schemas import Exit, Label, Latency, Model, Options, Prediction
+from service.schemas import (
+    Exit,
+    ExitDescription,
+    Label,
+    Latency,
+    Model,
+    ModelDescription,
+    Options,
+    PointDescription,
+    Prediction,
+)
 from service.stages import Tensor
 
 INLINE_PIXELS, INLINE_BYTES = 256 * 256, 64 * 1024
@@ -61,12 +71,12 @@ class Predictor:
         if not self.ready:
             raise NotReady("the server is not ready; ask /health/ready")
         budget = self.budget(options)
-        thresholds = self.thresholds(options)
+        point, thresholds = self.thresholds(options)
         max_exit = self.max_exit(options)
         top_k = self.top_k(options)
         image = await self.decode(content)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        job = Job(image, arrival + budget, thresholds, max_exit, future)
+        job = Job(image, arrival + budget, thresholds, max_exit, future, point)
         self.engine.submit(job)
         outcome = await future
         return self.answer(job, outcome, arrival, budget, top_k)
@@ -82,7 +92,8 @@ class Predictor:
             )
         return budget_ms / 1000
 
-    def thresholds(self, options: Options) -> tuple[float, ...]:
+    def thresholds(self, options: Options) -> tuple[str | None, tuple[float, ...]]:
+        """The operating point and its thresholds; no point where the request names a threshold of its own."""
         if options.model is not None and options.model != self.metadata.name:
             raise InvalidParameter("model", f"{options.model!r} is not served here; {self.metadata.name!r} is")
         points = self.metadata.operating_points
@@ -92,8 +103,8 @@ class Predictor:
         if name not in points:
             raise InvalidParameter("operating_point", f"{name!r} is unknown; known are {', '.join(points)}")
         if options.confidence_threshold is not None:
-            return (options.confidence_threshold,) * (len(self.metadata.exits) - 1)
-        return points[name].thresholds
+            return None, (options.confidence_threshold,) * (len(self.metadata.exits) - 1)
+        return name, points[name].thresholds
 
     def max_exit(self, options: Options) -> int:
         exits = len(self.metadata.exits)
@@ -118,20 +129,32 @@ class Predictor:
             return to_input(image, self.metadata.input)
         return await asyncio.to_thread(to_input, image, self.metadata.input)
 
+    def description(self) -> ModelDescription:
+        """What `GET /models` says of the model."""
+        metadata = self.metadata
+        return ModelDescription(
+            name=metadata.name,
+            version=metadata.version,
+            classes=list(metadata.classes),
+            answer=metadata.answer,
+            exits=[
+                ExitDescription(number=number, depth=round(depth, 4), accuracy=spec.accuracy, ece=spec.ece)
+                for number, (depth, spec) in enumerate(zip(metadata.depths, metadata.exits, strict=True), start=1)
+            ],
+            operating_points={
+                name: PointDescription.model_validate(point, from_attributes=True)
+                for name, point in metadata.operating_points.items()
+            },
+            default_operating_point=metadata.default_operating_point,
+        )
+
     def answer(self, job: Job, outcome: Outcome, arrival: float, budget: float, top_k: int) -> Prediction:
         now = self.clock()
         self.engine.times.delivery.add(now - outcome.finished, now)
         top = self.labels(outcome.probabilities, top_k)
         elapsed, queue = now - arrival, job.started - job.admitted
         limit = budget if math.isfinite(budget) else None
-        self.metrics.observe_answer(
-            exit=outcome.exit,
-            reason=outcome.reason,
-            confidence=top[0].probability,
-            queue=queue,
-            elapsed=elapsed,
-            budget=limit,
-        )
+        self.metrics.observe_answer(job, outcome, queue=queue, elapsed=elapsed, budget=limit)
         return Prediction(
             label=top[0].label,
             class_index=top[0].class_index,
@@ -143,6 +166,7 @@ class Predictor:
                 depth=round(self.metadata.depths[outcome.exit - 1], 4),
                 reason=outcome.reason,
             ),
+            operating_point=job.operating_point,
             latency=Latency(
                 budget_ms=None if limit is None else round(limit * 1000, 3),
                 elapsed_ms=round(elapsed * 1000, 3),

@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect
 
 from service import bodies
 from service.bodies import BodyLimits
-from service.errors import RequestError
+from service.errors import RequestError, UnknownModel
 from service.predictor import Predictor
-from service.schemas import Error, Options, Prediction
+from service.schemas import Error, ModelDescription, ModelList, Options, Prediction
 
 CLIENT_LEFT = 499
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -47,6 +47,19 @@ def add_routes(app: FastAPI, predictor: Predictor, limits: BodyLimits) -> None:
         except (ClientDisconnect, Departed):
             return Response(status_code=CLIENT_LEFT)
         return Response(answer.model_dump_json(), media_type="application/json")
+
+    @app.get("/models")
+    async def models() -> ModelList:
+        """The models served, with what their operating points promise."""
+        return ModelList(models=[predictor.description()])
+
+    @app.get("/models/{name}", responses={404: {"model": Error, "description": "No model of this name"}})
+    async def model(name: str) -> ModelDescription:
+        """One of the models served."""
+        served = predictor.description()
+        if name != served.name:
+            raise UnknownModel(f"{name!r} is not served here; {served.name!r} is")
+        return served
 
     @app.get("/health/live")
     async def live() -> dict[str, bool]:

@@ -1,5 +1,7 @@
 """What goes over the wire at `/predict`: durations in milliseconds, exits numbered from 1."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.policy import Reason
@@ -58,6 +60,7 @@ class Prediction(BaseModel):
     confidence: float = Field(description="calibrated probability of the label")
     top: list[Label]
     exit: Exit
+    operating_point: str | None = Field(description="whose thresholds were used; null for a threshold of the request")
     latency: Latency
     model: Model
 
@@ -69,6 +72,7 @@ class Prediction(BaseModel):
                 "confidence": 0.97,
                 "top": [{"label": "Sneaker", "class_index": 7, "probability": 0.97}],
                 "exit": {"number": 2, "of": 4, "depth": 0.31, "reason": "confident"},
+                "operating_point": "balanced",
                 "latency": {
                     "budget_ms": 20.0,
                     "elapsed_ms": 1.9,
@@ -80,6 +84,43 @@ class Prediction(BaseModel):
             }
         }
     )
+
+
+class ExitDescription(BaseModel):
+    """`accuracy` and `ece` (expected calibration error) of its answer on held-out images, 0-1."""
+
+    number: int
+    depth: float
+    accuracy: float
+    ece: float
+
+
+class PointDescription(BaseModel):
+    """What an operating point promises, with probability 1 - `delta`, and what it did on held-out images."""
+
+    max_accuracy_drop: float = Field(description="most accuracy (0-1) that it loses against the last exit")
+    delta: float = Field(description="risk that the promise does not hold, over the draw of the held-out images")
+    accuracy: float
+    mean_depth: float
+    thresholds: list[float] = Field(description="per exit but the last; above 1 the exit is never left early")
+
+
+class ModelDescription(BaseModel):
+    """What is served: its labels, its exits and what its operating points promise."""
+
+    name: str
+    version: str
+    classes: list[str]
+    answer: Literal["own", "ensemble"] = Field(
+        description="each exit answers by itself, or together with those before it"
+    )
+    exits: list[ExitDescription]
+    operating_points: dict[str, PointDescription]
+    default_operating_point: str
+
+
+class ModelList(BaseModel):
+    models: list[ModelDescription]
 
 
 class ErrorBody(BaseModel):

@@ -148,7 +148,10 @@ class Splits:
     def inputs(self, images: Images | Files, batch_size: int = 500) -> Iterator[Tensor]:
         """Batches as the network takes them: float32, N×C×H×W, `(pixel / 255 - mean) / std`."""
         for pixels in images.batches(batch_size):
-            mean, std = (
-                torch.tensor(values, device=pixels.device).view(1, -1, 1, 1) for values in (self.mean, self.std)
-            )
-            yield (pixels.float() / 255 - mean) / std
+            yield normalised(pixels, self.mean, self.std)
+
+
+def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """From uint8 N×C×H×W to what a network takes."""
+    means, deviations = (torch.tensor(values, device=pixels.device).view(1, -1, 1, 1) for values in (mean, std))
+    return (pixels.float() / 255 - means) / deviations

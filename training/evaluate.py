@@ -38,17 +38,23 @@ def reliability(logits: Tensor, labels: Tensor) -> dict[str, list[Any]]:
     For each of 15 bins of equal width: `count`, mean `confidence` and `accuracy` (0 where empty), and over them
     `ece`, the expected calibration error.
     """
-    found: dict[str, list[Any]] = {"ece": [], "count": [], "confidence": [], "accuracy": []}
-    for one in with_ensemble(logits):
-        confidence, answer = one.double().softmax(dim=1).max(dim=1)
-        right = (answer == labels).double()
-        bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
-        count = torch.bincount(bins, minlength=BINS)
-        filled = count.clamp(min=1)
-        mean_confidence = torch.bincount(bins, confidence, BINS) / filled
-        accuracy = torch.bincount(bins, right, BINS) / filled
-        gap = (mean_confidence - accuracy).abs() * count / len(labels)
-        found["ece"].append(gap.sum().item())
-        for name, values in (("count", count), ("confidence", mean_confidence), ("accuracy", accuracy)):
-            found[name].append(values.tolist())
-    return found
+    found = [calibration_bins(one.double().softmax(dim=1), labels) for one in with_ensemble(logits)]
+    return {name: [one[name] for one in found] for name in found[0]}
+
+
+def calibration_bins(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
+    """The same for one answer, N×classes."""
+    confidence, answer = probabilities.double().max(dim=1)
+    right = (answer == labels).double()
+    bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+    count = torch.bincount(bins, minlength=BINS)
+    filled = count.clamp(min=1)
+    mean_confidence = torch.bincount(bins, confidence, BINS) / filled
+    accuracy = torch.bincount(bins, right, BINS) / filled
+    gap = (mean_confidence - accuracy).abs() * count / len(labels)
+    return {
+        "ece": gap.sum().item(),
+        "count": count.tolist(),
+        "confidence": mean_confidence.tolist(),
+        "accuracy": accuracy.tolist(),
+    }

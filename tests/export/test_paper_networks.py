@@ -31,7 +31,7 @@ def train_and_export(folder: Path, classes: int, **settings: object) -> None:
     assert trained.step == 2
     assert len(trained.results["test"]["accuracy"]) == 5
 
-    export(ExportConfig(checkpoint=config.out / CHECKPOINT, out=folder / "network.onnx"))
+    export(ExportConfig(source=config.out / CHECKPOINT, out=folder / "network.onnx"))
 
     served = artifact.load(folder / "network.onnx")
     assert len(served.stages) == 4

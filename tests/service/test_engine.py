@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from service.calibration import Calibration
 from service.engine import Engine, Job, Outcome
 from service.errors import EngineFailed, NotReady, QueueFull, RequestError
 from service.policy import Reason
@@ -46,7 +47,7 @@ class Bench:
         self.engine = Engine(
             stages=self.stages,
             times=times,
-            temperatures=[1.0] * EXITS,
+            calibration=Calibration([1.0] * EXITS),
             max_batch=4,
             max_queue=self.max_queue,
             clock=lambda: self.stages.now,

@@ -18,6 +18,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.server import Server
+from service.artifact import Artifact
 from service.policy import Reason
 from service.schemas import Error, Prediction
 from training import data
@@ -90,8 +91,53 @@ def test_options_steer_the_exit(server: Server, pngs: list[bytes]) -> None:
             answer = ask(server, image, confidence_threshold=1, max_exit=most)
             # Only a confidence of exactly 1 may leave earlier.
             assert answer.confidence == 1 or (answer.exit.number, answer.exit.reason) == (most, Reason.FINAL)
-    for point in ("balanced", "default"):
-        assert ask(server, pngs[0], operating_point=point, model="fashion-mnist").exit.of == 4
+
+
+def test_the_operating_point_is_chosen_and_named(server: Server, pngs: list[bytes]) -> None:
+    assert ask(server, pngs[0], model="fashion-mnist").operating_point == "balanced"
+    assert ask(server, pngs[0], operating_point="default").operating_point == "balanced"
+    assert ask(server, pngs[0], operating_point="exact", confidence_threshold=0.5).operating_point is None
+    exits = {
+        point: sum(ask(server, image, operating_point=point).exit.number for image in pngs[:100])
+        for point in ("exact", "fastest")
+    }
+    assert exits["exact"] > exits["fastest"] >= 100
+
+
+def test_the_model_says_what_its_operating_points_promise(server: Server, embedded: Artifact) -> None:
+    described = server.client.get("/models/fashion-mnist").json()
+    assert server.client.get("/models").json() == {"models": [described]}
+    assert described["version"] == embedded.metadata.version
+    assert described["classes"][9] == "Ankle boot"
+    assert [spec["depth"] for spec in described["exits"]] == pytest.approx(embedded.metadata.depths, abs=1e-4)
+    promises = {name: (one["max_accuracy_drop"], one["delta"]) for name, one in described["operating_points"].items()}
+    assert promises == {
+        "exact": (0.001, 0.05),
+        "balanced": (0.005, 0.05),
+        "fast": (0.01, 0.05),
+        "fastest": (0.02, 0.05),
+    }
+    assert described["default_operating_point"] == "balanced"
+    unknown = server.client.get("/models/other")
+    assert (unknown.status_code, Error.model_validate_json(unknown.text).error.code) == (404, "unknown_model")
+
+
+def test_images_of_another_kind_are_seen_as_drift(pngs: list[bytes], test_set: data.Images) -> None:
+    def drift(server: Server) -> float:
+        labels = {"model": "fashion-mnist", "operating_point": "fast", "exit": "1"}
+        return samples(server)["anytime_confidence_drift", frozenset(labels.items())]
+
+    def ask_all(server: Server, images: list[bytes]) -> None:
+        with ThreadPoolExecutor(8) as clients:
+            list(clients.map(lambda image: ask(server, image, operating_point="fast"), images))
+
+    faint = [png(Image.fromarray(pixels[0].numpy() // 6)) for pixels in test_set.pixels]
+    with Server() as server:
+        assert drift(server) == 0
+        ask_all(server, pngs)
+        calm = drift(server)
+        ask_all(server, 4 * faint)
+        assert 0 < calm < 0.25 < drift(server)
 
 
 def test_metrics_count_exactly_what_was_asked(pngs: list[bytes]) -> None:

@@ -1,0 +1,35 @@
+"""Engine and stages alone: no server, no thread, no queue to wait in."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import numpy as np
+
+from service.artifact import Artifact
+from service.calibration import Calibration
+from service.engine import Engine, Job
+from service.stages import OnnxStages
+from service.times import StageTimes, batch_sizes
+
+
+def bare_engine(served: Artifact, max_batch: int) -> Engine:
+    return Engine(
+        stages=OnnxStages(served, "cpu", threads=0),
+        times=StageTimes(len(served.metadata.exits), batch_sizes(max_batch)),
+        calibration=Calibration.of(served.metadata),
+        max_batch=max_batch,
+        max_queue=1,
+        clock=time.monotonic,
+        deliver=lambda _: None,
+        observe=lambda *_: None,
+    )
+
+
+def bare_seconds(engine: Engine, inputs: np.ndarray, size: int, thresholds: Sequence[float]) -> float:
+    """All images in full batches of `size`, with early exit at `thresholds`."""
+    jobs = [Job(image, float("inf"), thresholds, len(thresholds) + 1, Future()) for image in inputs]
+    start = time.perf_counter()
+    for first in range(0, len(jobs), size):
+        engine.process(jobs[first : first + size])
+    return time.perf_counter() - start

@@ -1,0 +1,1 @@
+"""What a served artifact does on labelled images, by the server's own decisions."""

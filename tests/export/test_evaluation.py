@@ -1,0 +1,97 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+from export.evaluation.evaluate import EvaluateConfig, evaluate
+from export.evaluation.figures import Recorded, anytime, figures
+from export.export import ExportConfig, export
+from service import artifact as reader
+from service.artifact import Artifact
+from service.calibration import Calibration
+from training import datasets
+from training.checkpoint import load
+from training.config import TrainConfig
+from training.evaluate import accuracies, exit_logits
+from training.train import CHECKPOINT, train
+
+
+@pytest.fixture(scope="module")
+def artifact(tiny: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    train(tiny)
+    path = tmp_path_factory.mktemp("artifact") / "tiny.onnx"
+    export(ExportConfig(source=tiny.out / CHECKPOINT, out=path))
+    return path
+
+
+def test_an_artifact_is_evaluated_on_its_test_images(tiny: TrainConfig, artifact: Path, tmp_path: Path) -> None:
+    plain = tiny.model_copy(update={"out": tmp_path / "plain", "exits": 1, "method": "plain", "epochs": 1})
+    train(plain)
+    command = [sys.executable, "-m", "export", "evaluate", str(artifact), str(tiny.data)]
+    flags = [f"--out={tmp_path / 'out'}", f"--plain={plain.out}"]
+    said = subprocess.run([*command, *flags], check=True, capture_output=True, text=True).stdout
+
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    metadata = reader.load(artifact).metadata
+    splits, images = datasets.load(tiny), datasets.test_images(tiny)
+    logits = exit_logits(load(tiny.out / CHECKPOINT).rebuild(), splits.inputs(images))
+    if metadata.answer == "ensemble":
+        logits = (logits * torch.tensor([spec.weight for spec in metadata.exits]).view(-1, 1, 1)).cumsum(dim=0)
+    assert found["images"] == 256
+    assert [one["accuracy"] for one in found["exits"]] == pytest.approx(accuracies(logits, images.labels)[:4])
+    assert found["plain_networks"][0]["accuracy"] == train(plain).results["test"]["accuracy"][0]
+    assert found["provenance"]["artifact_sha256"]
+    assert found["operating_points"]["balanced"]["drop"] == 0  # too few images held out to leave early
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert report.startswith(said.rstrip())
+    for plot in ("cost", "anytime", "exits", "confusion", "calibration"):
+        assert f"({plot}.png)" in report
+        assert matplotlib.image.imread(tmp_path / "out" / f"{plot}.png").std() > 0
+
+
+def test_the_figures_agree_with_each_other(embedded: Artifact) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(10, (500,), generator=generator)
+    truth = torch.nn.functional.one_hot(labels, 10).float()
+    logits = torch.stack([truth * 9 + noise * torch.randn(500, 10, generator=generator) for noise in (6, 5, 4, 3)])
+    found = figures(embedded, Recorded(logits, labels), plain=[])
+    exits, curve, oracle = found["exits"], found["curve"], found["oracle"]
+    assert (curve[0]["accuracy"], curve[0]["mean_depth"]) == (exits[0]["accuracy"], pytest.approx(exits[0]["depth"]))
+    assert (curve[-1]["accuracy"], curve[-1]["mean_depth"]) == (exits[-1]["accuracy"], 1.0)
+    assert oracle["accuracy"] >= max(one["accuracy"] for one in [*exits, *curve, *found["operating_points"].values()])
+    assert exits[0]["depth"] < oracle["mean_depth"] < 1
+    for point in found["operating_points"].values():
+        assert sum(point["exit_shares"]) == pytest.approx(1)
+        assert point["drop"] == pytest.approx(exits[-1]["accuracy"] - point["accuracy"])
+        depth = np.dot(point["exit_shares"], [one["depth"] for one in exits])
+        assert point["mean_depth"] == pytest.approx(depth)
+    both = found["first_and_last_exit"]
+    names = ("both_right", "only_last_right", "only_first_right", "both_wrong")
+    assert sum(both[name] for name in names) == pytest.approx(1)
+    assert both["both_right"] + both["only_first_right"] == pytest.approx(exits[0]["accuracy"])
+    assert np.trace(both["counts"]) / 500 == pytest.approx(both["same_answer"])
+    assert found["anytime"]["deepest_in_time"]["accuracy"] == [one["accuracy"] for one in exits]
+
+
+def test_a_fall_of_the_anytime_curve_is_found() -> None:
+    """Exit 2 is wrong about one of four images that exit 1 is right about."""
+    logits = np.zeros((3, 4, 2), np.float32)
+    logits[:, :, 0] = 5
+    logits[1, 3] = (0, 5)
+    found = anytime(logits, Calibration([1.0] * 3), [2.0, 2.0], [1.0, 1.0, 1.0], np.zeros(4, int))
+    assert found["budgets"] == [1.0, 2.0, 3.0]
+    assert found["accuracy"] == [1.0, 0.75, 1.0]
+    assert (found["largest_fall"], found["its_error"]) == (0.25, 0.25)
+
+
+def test_images_of_another_kind_are_one_sentence(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "test" / "one").mkdir(parents=True)
+    matplotlib.image.imsave(tmp_path / "test" / "one" / "image.png", np.zeros((8, 8, 3)))
+    with pytest.raises(ValueError, match=r"has the classes one; .*tiny\.onnx has others"):
+        evaluate(EvaluateConfig(artifact=artifact, data=tmp_path, dataset="folder", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
