@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from training.backbones import BACKBONES
 from training.backbones.sections import Cut
-from training.recipes import METHODS, RECIPES, resolve
+from training.recipes import DEFAULT_METHOD, METHODS, RECIPES, resolve
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Layout = Literal["auto", "channels_first", "channels_last"]
@@ -29,7 +29,9 @@ class TrainConfig(BaseSettings):
 
     out: Path = Field(Path("runs/default"), description="folder of the checkpoint, the log and the results")
     recipe: str = Field("fashion-mnist", description=f"named settings to start from: {', '.join(RECIPES)}")
-    method: str = Field("self-distillation", description=f"what the exits learn from: {', '.join(METHODS)}")
+    method: str = Field(
+        DEFAULT_METHOD, description=f"what the exits learn from, unless the recipe says: {', '.join(METHODS)}"
+    )
     seed: int = Field(0, ge=0, description="seed of the initial weights, the order of the images, their augmentation")
 
     # Network.
@@ -115,8 +117,8 @@ class TrainConfig(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def from_recipe(cls, given: dict[str, Any]) -> dict[str, Any]:
-        names = {name: given.get(name, cls.model_fields[name].default) for name in ("recipe", "method")}
-        return resolve(given, **names)
+        recipe = given.get("recipe", cls.model_fields["recipe"].default)
+        return resolve(given, recipe, given.get("method"))
 
     @model_validator(mode="after")
     def consistent(self) -> Self:
