@@ -10,7 +10,7 @@ from service.settings import EMBEDDED_MODEL
 
 IMAGES = 5000
 BATCHES = (1, 8, 32)
-ROUNDS = 5
+ROUNDS = 3
 NEVER = 2.0
 
 
