@@ -34,13 +34,13 @@ format: $(DEV)/installed  ## rewrite the code as `make check` wants it
 	$(DEV)/bin/ruff format .
 	$(DEV)/bin/ruff check --fix .
 
-train: $(DEV)/installed  ## train the embedded model, or go on with it
+train: $(DEV)/installed  ## train a model like the embedded one, or go on with it
 	$(DEV)/bin/python -m training $(ARGS)
 
 table: $(DEV)/installed  ## compare the methods on Fashion-MNIST, sized for two cores, or go on with it
 	$(DEV)/bin/python -m training table --recipe fashion-mnist-cpu $(ARGS)
 
-export: $(DEV)/installed  ## make the embedded model from what `make train` left
+export: $(DEV)/installed  ## make an artifact of what `make train` left, in place of the embedded one
 	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx $(ARGS)
 
 bench: $(DEV)/installed  ## measure, side by side in one run; results go to benchmarks/results/
