@@ -8,22 +8,25 @@ import numpy as np
 
 from service.artifact import Artifact
 from service.calibration import Calibration
-from service.engine import Engine, Job
+from service.engine import Engine
+from service.scheduler import Job, Scheduler
 from service.stages import OnnxStages
 from service.times import StageTimes, batch_sizes
 
 
 def bare_engine(served: Artifact, max_batch: int) -> Engine:
-    return Engine(
+    times = StageTimes(len(served.metadata.exits), batch_sizes(max_batch))
+    engine = Engine(
         stages=OnnxStages(served, "cpu", threads=0),
-        times=StageTimes(len(served.metadata.exits), batch_sizes(max_batch)),
+        scheduler=Scheduler(times, served.metadata.operating_points, max_batch=max_batch, max_queue=max_batch),
         calibration=Calibration.of(served.metadata),
-        max_batch=max_batch,
-        max_queue=1,
         clock=time.monotonic,
         deliver=lambda _: None,
         observe=lambda *_: None,
     )
+    spec = served.metadata.input
+    engine.warm_up((spec.channels, spec.height, spec.width))
+    return engine
 
 
 def bare_seconds(engine: Engine, inputs: np.ndarray, size: int, thresholds: Sequence[float]) -> float:
@@ -31,5 +34,8 @@ def bare_seconds(engine: Engine, inputs: np.ndarray, size: int, thresholds: Sequ
     jobs = [Job(image, float("inf"), thresholds, len(thresholds) + 1, Future()) for image in inputs]
     start = time.perf_counter()
     for first in range(0, len(jobs), size):
-        engine.process(jobs[first : first + size])
+        for job in jobs[first : first + size]:
+            engine.submit(job)
+        while not engine.scheduler.idle:
+            engine.step()
     return time.perf_counter() - start

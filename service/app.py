@@ -12,11 +12,12 @@ from service import __version__, artifact
 from service.arrivals import Arrivals
 from service.bodies import BodyLimits
 from service.calibration import Calibration
-from service.engine import Engine, Job, Outcome
+from service.engine import Engine, Outcome
 from service.errors import RequestError
 from service.metrics import Metrics
 from service.predictor import Predictor
 from service.routes import add_routes
+from service.scheduler import Job, Scheduler
 from service.settings import Settings
 from service.stages import OnnxStages
 from service.times import StageTimes, batch_sizes
@@ -33,15 +34,15 @@ def create_app(settings: Settings) -> FastAPI:
     answers = Answers()
     engine = Engine(
         stages=stages,
-        times=times,
+        scheduler=Scheduler(
+            times, metadata.operating_points, max_batch=settings.max_batch, max_queue=settings.max_queue
+        ),
         calibration=Calibration.of(metadata),
-        max_batch=settings.max_batch,
-        max_queue=settings.max_queue,
         clock=clock,
         deliver=answers.deliver,
         observe=metrics.observe_stage,
     )
-    metrics.queue_depth.set_function(lambda: engine.queue_depth)
+    metrics.queue_depth.set_function(lambda: engine.scheduler.waiting)
     predictor = Predictor(metadata, engine, metrics, clock, settings.max_pixels, settings.default_budget_ms)
 
     @asynccontextmanager

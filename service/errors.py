@@ -11,7 +11,7 @@ ServiceError
     ├── InvalidParameter       422     BudgetMissing 422     BudgetTooSmall 422 *
     ├── QueueFull              429 *
     ├── EngineFailed           500
-    └── NotReady               503 *
+    └── NotReady               503 *   Overloaded 503 *
                                * a refusal: counted in `anytime_refused_total`
 """
 
@@ -33,6 +33,11 @@ class RequestError(ServiceError):
     code: str = "bad_request"
     refusal: ClassVar[bool] = False
     """Nothing is wrong with the request, but it was refused at the door."""
+
+    def __init__(self, message: str = "", retry_after: float | None = None) -> None:
+        """`retry_after`: seconds after which it is worth to try again."""
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class EmptyBody(RequestError):
@@ -103,6 +108,12 @@ class QueueFull(RequestError):
 class NotReady(RequestError):
     status = 503
     code = "not_ready"
+    refusal = True
+
+
+class Overloaded(RequestError):
+    status = 503
+    code = "overloaded"
     refusal = True
 
 

@@ -1,7 +1,17 @@
-"""Who stops where and why: pure functions of values, given `now`. The clock is the caller's."""
+"""Who runs, who stops where, and why: pure functions of values, given `now`. The clock is the caller's.
 
-from collections.abc import Callable, Sequence
+Exit 1 is mandatory and deeper stages are optional work, as in the theory of imprecise computations (arXiv:2011.01112).
+"""
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
+
+ROOM = 0.5
+"""Share of the time left that may be planned for those who are here already."""
 
 
 class Reason(StrEnum):
@@ -13,44 +23,103 @@ class Reason(StrEnum):
     FINAL = "final"
 
 
-def verdicts(
-    stage: int,
-    confidences: Sequence[float],
-    thresholds: Sequence[float],
-    max_exits: Sequence[int],
-    deadlines: Sequence[float],
-    *,
-    now: float,
-    seconds: Callable[[int], float],
-) -> list[Reason | None]:
-    """Why each job of a batch stops at exit `stage` (from 1), or None for those that go on.
+@dataclass(frozen=True)
+class Level:
+    """How much depth the load leaves room for: confidences that suffice at each exit but the last, and the last exit.
 
-    One value per job: its confidence at this exit, its threshold there, the last exit it may use, its
-    deadline. `seconds(n)` predicts how long the next stage takes with n jobs until their answers are out;
-    it is not called for a batch in which nobody wants to go on.
+    `reach`: the share of images that would run each stage if all stopped so, one per stage.
     """
-    reasons: list[Reason | None] = []
-    for confidence, threshold, max_exit in zip(confidences, thresholds, max_exits, strict=True):
-        if stage >= max_exit:
-            reasons.append(Reason.FINAL)
-        else:
-            reasons.append(Reason.CONFIDENT if confidence >= threshold else None)
-    wishing = [index for index, reason in enumerate(reasons) if reason is None]
-    going_on = in_time([deadlines[index] for index in wishing], now=now, seconds=seconds)
-    for index, goes_on in zip(wishing, going_on, strict=True):
-        if not goes_on:
-            reasons[index] = Reason.BUDGET
-    return reasons
+
+    thresholds: Sequence[float]
+    last: int
+    reach: Sequence[float]
+
+    def seconds(self, each: Sequence[float]) -> float:
+        """Expected per job, where `each` stage takes so long per job."""
+        return sum(share * seconds for share, seconds in zip(self.reach, each, strict=True))
 
 
-def in_time(deadlines: Sequence[float], *, now: float, seconds: Callable[[int], float]) -> list[bool]:
-    """The largest set of jobs that can run together and all meet their deadlines, as a flag per job.
+class Point(Protocol):
+    """What matters of an operating point here."""
 
-    The best set of a given size has the latest deadlines, so it is enough to leave out the tightest.
+    @property
+    def thresholds(self) -> Sequence[float]: ...
+    @property
+    def exit_shares(self) -> Sequence[float]: ...
+
+
+def no_pressure(exits: int) -> Level:
+    """Everybody may go as deep as he likes."""
+    return Level((math.inf,) * (exits - 1), exits, (1.0,) * exits)
+
+
+def levels(points: Mapping[str, Point], exits: int) -> list[Level]:
+    """From no pressure along the operating points, the most accurate first, then to exit 1 alone."""
+    steps = [no_pressure(exits)]
+    for point in points.values():
+        reach = [sum(point.exit_shares[stage:]) for stage in range(exits)]
+        steps.append(Level(point.thresholds, exits, reach))
+    steps.sort(key=lambda level: -sum(level.reach))
+    boldest = steps[-1]
+    for last in range(exits - 1, 0, -1):
+        reach = [share if stage < last else 0.0 for stage, share in enumerate(boldest.reach)]
+        steps.append(Level(boldest.thresholds, last, reach))
+    return steps
+
+
+def verdict(
+    stage: int, confidence: float, threshold: float, max_exit: int, *, in_time: bool, level: Level
+) -> Reason | None:
+    """Why a job stops at exit `stage` (from 1), or None where it goes on.
+
+    `threshold`: the confidence that suffices for it there. `max_exit`: the deepest that it may use. `in_time`: the next
+    stage, run at once, would end before its deadline.
     """
-    by_deadline = sorted(range(len(deadlines)), key=deadlines.__getitem__)
-    for left_out, tightest in enumerate(by_deadline):
-        if now + seconds(len(deadlines) - left_out) <= deadlines[tightest]:
-            stopped = set(by_deadline[:left_out])
-            return [index not in stopped for index in range(len(deadlines))]
-    return [False] * len(deadlines)
+    if stage >= max_exit:
+        return Reason.FINAL
+    if confidence >= threshold:
+        return Reason.CONFIDENT
+    if not in_time:
+        return Reason.BUDGET
+    if stage >= level.last or confidence >= level.thresholds[stage - 1]:
+        return Reason.LOAD
+    return None
+
+
+def most_together(due: float, now: float, waiting: int, seconds: Callable[[int], float]) -> int:
+    """How many of so many `waiting` to run, the most urgent of which is `due`: as many as it has time for, or one.
+
+    `seconds(n)`: how long n take together.
+    """
+    while waiting > 1 and now + seconds(waiting) > due:
+        waiting //= 2
+    return waiting
+
+
+def ends(dues: Sequence[float], start: float, most: int, seconds: Callable[[int], float]) -> list[float]:
+    """When each has run, if all run from `start` on in their order, at most so many together, and nobody else comes.
+
+    `dues`: when each must have run, rising. `seconds(n)`: how long n take together.
+    """
+    found: list[float] = []
+    while (done := len(found)) < len(dues):
+        count = most_together(dues[done], start, min(most, len(dues) - done), seconds)
+        start += seconds(count)
+        found += [start] * count
+    return found
+
+
+def pressure(
+    steps: Sequence[Level], dues: Sequence[float], deeper: Sequence[int], each: Sequence[float], now: float
+) -> Level:
+    """The mildest level at which all who wait would be done in time, and half of the time be left for those to come.
+
+    `dues`: of those who wait for exit 1, rising. `deeper`: how many want to run each stage (the first does not count).
+    `each`: seconds per job of each stage.
+    """
+    for level in steps:
+        optional = sum(map(operator.mul, deeper[1 : level.last], each[1 : level.last]))
+        seconds = level.seconds(each)
+        if all(optional + place * seconds <= (due - now) * ROOM for place, due in enumerate(dues, start=1)):
+            return level
+    return steps[-1]

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.artifact import Metadata
-from service.engine import Engine, Job, Outcome
+from service.engine import Engine, Outcome
 from service.errors import BudgetMissing, BudgetTooSmall, InvalidParameter, NotReady
 from service.images import open_image, to_input
 from service.metrics import Metrics
+from service.scheduler import Job
 from service.schemas import (
     Exit,
     ExitDescription,
@@ -62,9 +63,12 @@ class Predictor:
         for _ in range(TRIALS):
             start = self.clock()
             image = await self.decode(blank.getvalue())
-            await asyncio.to_thread(self.engine.stages.run, 1, image[None])
+            await asyncio.to_thread(self.exit_1, image)
             needs.append(self.clock() - start)
         self.idle_need = statistics.median(needs)
+
+    def exit_1(self, image: Tensor) -> None:
+        self.engine.stages.run(1, self.engine.stages.load([image]))
 
     async def predict(self, content: bytes, options: Options, arrival: float) -> Prediction:
         """Answer within the budget. `arrival` is on the clock. Raises RequestError."""
@@ -78,7 +82,11 @@ class Predictor:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         job = Job(image, arrival + budget, thresholds, max_exit, future, point)
         self.engine.submit(job)
-        outcome = await future
+        try:
+            outcome = await future
+        except asyncio.CancelledError:
+            self.engine.withdraw(job)
+            raise
         return self.answer(job, outcome, arrival, budget, top_k)
 
     def budget(self, options: Options) -> float:
@@ -150,7 +158,7 @@ class Predictor:
 
     def answer(self, job: Job, outcome: Outcome, arrival: float, budget: float, top_k: int) -> Prediction:
         now = self.clock()
-        self.engine.times.delivery.add(now - outcome.finished, now)
+        self.engine.scheduler.times.delivery.add(now - outcome.finished, now)
         top = self.labels(outcome.probabilities, top_k)
         elapsed, queue = now - arrival, job.started - job.admitted
         limit = budget if math.isfinite(budget) else None

@@ -35,6 +35,7 @@ def replay(
     seconds from the start of the first stage.
     """
     last, count = len(logits), logits.shape[1]
+    level = policy.no_pressure(last)
     seconds = list(stage_seconds) if stage_seconds is not None else [0.0] * last
     ends = list(accumulate(seconds))
     exits = np.full(count, last)
@@ -45,16 +46,14 @@ def replay(
         probabilities, running = calibration.probabilities(stage, one[going], running)
         sure = probabilities.max(axis=1)
         following = seconds[stage] if stage < last else 0.0
-        reasons = policy.verdicts(
-            stage,
-            sure.tolist(),
-            [thresholds[stage - 1] if stage < last else 0.0] * len(going),
-            [last] * len(going),
-            [budget] * len(going),
-            now=ends[stage - 1],
-            seconds=lambda _, following=following: following,  # type: ignore[misc]
+        threshold = thresholds[stage - 1] if stage < last else 0.0
+        in_time = ends[stage - 1] + following <= budget
+        stopped = np.array(
+            [
+                policy.verdict(stage, confidence, threshold, last, in_time=in_time, level=level) is not None
+                for confidence in sure.tolist()
+            ]
         )
-        stopped = np.array([reason is not None for reason in reasons])
         exits[going[stopped]] = stage
         classes[going[stopped]] = probabilities[stopped].argmax(axis=1)
         confidences[going[stopped]] = sure[stopped]

@@ -1,6 +1,7 @@
 """The HTTP interface."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,7 +29,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         "description": "A parameter is missing or out of range, or the budget is below what exit 1 needs",
     },
     429: {"model": Error, "description": "The queue is full"},
-    503: {"model": Error, "description": "Shutting down"},
+    503: {
+        "model": Error,
+        "description": "Load makes exit 1 late: `Retry-After` says when it would not; or shutting down",
+    },
 }
 
 
@@ -81,7 +85,10 @@ def add_routes(app: FastAPI, predictor: Predictor, limits: BodyLimits) -> None:
     async def request_error(_: Request, error: RequestError) -> JSONResponse:
         if error.refusal:
             predictor.metrics.observe_refusal(error.code)
-        return error_response(error.status, error.code, str(error))
+        response = error_response(error.status, error.code, str(error))
+        if error.retry_after is not None:
+            response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        return response
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

@@ -1,8 +1,9 @@
 """The stages of an artifact as onnxruntime sessions that share one pool of threads."""
 
 import os
+from collections.abc import Sequence
 from functools import cache
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import onnxruntime
@@ -13,11 +14,23 @@ from service.artifact import Artifact
 Tensor = NDArray[np.float32]
 
 
+Features = Any
+"""What a stage hands to the next one, wherever it lies: one row per image."""
+
+
 class Stages(Protocol):
     """What the engine needs of an inference runtime."""
 
-    def run(self, stage: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Run `stage` (from 1) on N images or their features: logits N×classes, and features unless it is the last."""
+    def load(self, images: Sequence[Tensor]) -> Features:
+        """Images, each C×H×W, as the features that stage 1 takes."""
+        ...
+
+    def join(self, rows: Sequence[tuple[Features, int]]) -> Features:
+        """These rows of these features, in this order."""
+        ...
+
+    def run(self, stage: int, features: Features) -> tuple[Tensor, Features | None]:
+        """Run `stage` (from 1): logits, N×classes, and the next features unless it is the last."""
         ...
 
 
@@ -32,10 +45,28 @@ class OnnxStages:
         self._outputs = [[output.name for output in session.get_outputs()] for session in self.sessions]
         self.provider = str(self.sessions[0].get_providers()[0])
 
+    def load(self, images: Sequence[Tensor]) -> Tensor:
+        return np.stack(images)
+
+    def join(self, rows: Sequence[tuple[Tensor, int]]) -> Tensor:
+        return joined(rows)
+
     def run(self, stage: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
         index = stage - 1
         logits, *rest = self.sessions[index].run(self._outputs[index], {self._sources[index]: features})
         return cast(Tensor, logits), cast(Tensor, rest[0]) if rest else None
+
+
+def joined(rows: Sequence[tuple[Tensor, int]]) -> Tensor:
+    """Copied only where it must be."""
+    source, first = rows[0]
+    if len(rows) == 1:
+        return source[first : first + 1]
+    if len(rows) == len(source) and all(
+        features is source and row == place for place, (features, row) in enumerate(rows)
+    ):
+        return source
+    return np.stack([features[row] for features, row in rows])
 
 
 def session_options(threads: int) -> "onnxruntime.SessionOptions":

@@ -9,6 +9,8 @@ QUANTILE = 0.95
 WINDOW = 64
 MEMORY = 10.0
 """Seconds after which a measurement is forgotten, so that a slow moment does not forbid a stage for good."""
+GAIN = 1.05
+"""A batch pays up to the size at which an image takes at most so many times what it does at the best size."""
 
 
 class RecentQuantile:
@@ -17,13 +19,20 @@ class RecentQuantile:
     def __init__(self, idle: float = math.inf) -> None:
         self.idle = idle
         self._durations: deque[tuple[float, float]] = deque(maxlen=WINDOW)
+        self._known: float | None = None
+        self._until = -math.inf
 
     def add(self, seconds: float, now: float) -> None:
         self._durations.append((now, seconds))
+        self._known = None
 
     def seconds(self, now: float) -> float:
-        recent = sorted(seconds for at, seconds in list(self._durations) if now - at <= MEMORY)
-        return recent[math.ceil(QUANTILE * len(recent)) - 1] if recent else self.idle
+        if self._known is None or now > self._until:
+            recent = [(at, seconds) for at, seconds in list(self._durations) if now - at <= MEMORY]
+            ordered = sorted(seconds for _, seconds in recent)
+            self._known = ordered[math.ceil(QUANTILE * len(ordered)) - 1] if ordered else self.idle
+            self._until = recent[0][0] + MEMORY if recent else math.inf
+        return self._known
 
 
 def batch_sizes(max_batch: int) -> list[int]:
@@ -38,22 +47,38 @@ class StageTimes:
     """
 
     def __init__(self, stages: int, sizes: Sequence[int]) -> None:
+        self.stages = stages
         self.sizes = sizes
         self._times = [[RecentQuantile() for _ in sizes] for _ in range(stages)]
+        self._worthwhile = [sizes[-1]] * stages
         self.delivery = RecentQuantile(idle=0.0)
         """From the end of a stage until its answers are out."""
 
-    def set_idle(self, stage: int, size: int, seconds: float) -> None:
-        """What `stage` (from 1) takes on an idle machine, which counts until something newer is known."""
-        self._of(stage, size).idle = seconds
+    def set_idle(self, stage: int, seconds: Sequence[float]) -> None:
+        """What `stage` (from 1) takes on an idle machine at each size, which counts until something newer is known."""
+        for times, idle in zip(self._times[stage - 1], seconds, strict=True):
+            times.idle = idle
+        each = [idle / size for idle, size in zip(seconds, self.sizes, strict=True)]
+        self._worthwhile[stage - 1] = next(
+            size for size, one in zip(self.sizes, each, strict=True) if one <= GAIN * min(each)
+        )
 
     def add(self, stage: int, size: int, seconds: float, now: float) -> None:
         """`stage` from 1."""
         self._of(stage, size).add(seconds, now)
 
     def seconds(self, stage: int, size: int, now: float) -> float:
-        """Predicted seconds of `stage` (from 1) with `size` jobs, until their answers are out."""
-        return self._of(stage, size).seconds(now) + self.delivery.seconds(now)
+        """Predicted seconds of `stage` (from 1) with `size` jobs, to which the delivery of their answers comes."""
+        return self._of(stage, size).seconds(now)
+
+    def worthwhile(self, stage: int) -> int:
+        """The size beyond which a larger batch of `stage` (from 1) saves nothing, and only makes everybody wait."""
+        return self._worthwhile[stage - 1]
+
+    def seconds_each(self, stage: int, now: float) -> float:
+        """Predicted seconds per job of `stage` (from 1) in batches of the size that pays."""
+        size = self._worthwhile[stage - 1]
+        return self.seconds(stage, size, now) / size
 
     def _of(self, stage: int, size: int) -> RecentQuantile:
         return self._times[stage - 1][bisect_left(self.sizes, size)]

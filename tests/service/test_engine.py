@@ -1,90 +1,21 @@
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from service.calibration import Calibration
-from service.engine import Engine, Job, Outcome
-from service.errors import EngineFailed, NotReady, QueueFull, RequestError
+from service.engine import Outcome
+from service.errors import EngineFailed, NotReady, Overloaded, QueueFull, RequestError
 from service.policy import Reason
-from service.times import StageTimes, batch_sizes
-
-EXITS = 3
-STAGE_SECONDS = 1.0
-
-
-@dataclass
-class FakeStages:
-    """An image holds its confidence at every exit; a stage takes a second, whatever its batch."""
-
-    now: float = 0.0
-    runs: list[tuple[int, int]] = field(default_factory=list)
-    failing: bool = False
-
-    def run(self, stage: int, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        if self.failing:
-            raise RuntimeError("out of memory")
-        self.now += STAGE_SECONDS
-        self.runs.append((stage, len(features)))
-        confidence = features[:, 0, 0, stage - 1]
-        logits = np.stack([np.log(confidence / (1 - confidence)), np.zeros_like(confidence)], axis=1)
-        return logits, features if stage < EXITS else None
-
-
-@dataclass
-class Bench:
-    stages: FakeStages = field(default_factory=FakeStages)
-    answers: list[tuple[Job, Outcome | RequestError]] = field(default_factory=list)
-    max_queue: int = 100
-
-    def __post_init__(self) -> None:
-        times = StageTimes(EXITS, batch_sizes(4))
-        self.engine = Engine(
-            stages=self.stages,
-            times=times,
-            calibration=Calibration([1.0] * EXITS),
-            max_batch=4,
-            max_queue=self.max_queue,
-            clock=lambda: self.stages.now,
-            deliver=self.deliver,
-            observe=lambda *_: None,
-        )
-        for stage in range(1, EXITS + 1):
-            for size in times.sizes:
-                times.set_idle(stage, size, STAGE_SECONDS)
-
-    def deliver(self, outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
-        for job, outcome in outcomes:
-            assert isinstance(job.future, Future)
-            job.future.set_result(outcome)
-        self.answers += outcomes
-
-    def drain(self) -> None:
-        self.engine.close()
-        self.engine.run()
-
-
-def job(*confidences: float, deadline: float = float("inf"), threshold: float = 0.8, max_exit: int = EXITS) -> Job:
-    image = np.array(confidences, np.float32).reshape(1, 1, EXITS)
-    return Job(image, deadline, (threshold,) * (EXITS - 1), max_exit, Future())
-
-
-def outcome(one: Job) -> tuple[int, Reason]:
-    assert isinstance(one.future, Future)
-    result = one.future.result(timeout=0)
-    return result.exit, result.reason
+from service.scheduler import Job
+from tests.service.recorded import EXITS, Bench, FakeStages, job, outcome
 
 
 def test_each_image_leaves_its_batch_where_it_is_sure() -> None:
     bench = Bench()
     jobs = [job(0.9, 0.9, 0.9), job(0.6, 0.9, 0.9), job(0.6, 0.6, 0.6), job(0.6, 0.6, 0.6, max_exit=2)]
-    for one in jobs:
-        bench.engine.submit(one)
+    bench.submit(*jobs)
     bench.drain()
     assert [outcome(one) for one in jobs] == [
         (1, Reason.CONFIDENT),
@@ -98,51 +29,46 @@ def test_each_image_leaves_its_batch_where_it_is_sure() -> None:
 
 def test_a_job_stops_before_a_stage_that_would_miss_its_deadline() -> None:
     bench = Bench()
-    tight, exact, late = (
-        job(0.6, 0.6, 0.6, deadline=1.9),
-        job(0.6, 0.6, 0.6, deadline=2.0),
-        job(0.6, 0.6, 0.6, deadline=0.5),
-    )
-    for one in (tight, exact, late):
-        bench.engine.submit(one)
+    tight, exact = job(0.6, 0.6, 0.6, deadline=1.9), job(0.6, 0.6, 0.6, deadline=2.0)
+    bench.submit(tight, exact)
     bench.drain()
     assert outcome(tight) == (1, Reason.BUDGET)
     assert outcome(exact) == (2, Reason.BUDGET)
-    assert outcome(late) == (1, Reason.BUDGET)  # exit 1 is mandatory: late rather than never
 
 
 def test_a_stage_that_was_slow_once_is_tried_again() -> None:
     bench = Bench()
     for _ in range(5):
-        bench.engine.times.add(2, 1, 100.0, now=0.0)
+        bench.engine.scheduler.times.add(2, 1, 100.0, now=0.0)
 
     def exit_of_a_job(at: float) -> int:
         bench.stages.now = at
         one = job(0.6, 0.6, 0.6, deadline=at + 20)
-        bench.engine.submit(one)
-        bench.engine.process(bench.engine.take())
+        bench.submit(one)
+        while not bench.engine.scheduler.idle:
+            bench.engine.step()
         return outcome(one)[0]
 
     assert exit_of_a_job(at=0.0) == 1
     assert exit_of_a_job(at=60.0) == 3
 
 
-def test_the_most_urgent_go_first_and_equals_in_order() -> None:
-    bench = Bench()
-    jobs = [job(0.9, 0.9, 0.9, deadline=deadline) for deadline in (50, 30, 40, 30, 20, 60)]
-    for one in jobs:
-        bench.engine.submit(one)
-    first = bench.engine.take()
-    assert [one.deadline for one in first] == [20, 30, 30, 40]
-    assert first[1] is jobs[1]
-    assert bench.engine.queue_depth == 2
+def test_jobs_of_different_batches_run_a_deeper_stage_together() -> None:
+    bench = Bench(max_batch=4)
+    early = job(0.6, 0.9, 0.9, deadline=9.0)
+    bench.submit(early)
+    bench.engine.step()
+    late = job(0.6, 0.9, 0.9, deadline=8.0)  # more urgent, so exit 1 comes before the other's stage 2
+    bench.submit(late)
+    bench.drain()
+    assert bench.stages.runs == [(1, 1), (1, 1), (2, 2)]
+    assert outcome(early) == outcome(late) == (2, Reason.CONFIDENT)
 
 
 def test_the_departed_are_skipped() -> None:
     bench = Bench()
     gone, here = job(0.9, 0.9, 0.9), job(0.9, 0.9, 0.9)
-    for one in (gone, here):
-        bench.engine.submit(one)
+    bench.submit(gone, here)
     assert isinstance(gone.future, Future)
     gone.future.cancel()
     bench.drain()
@@ -150,22 +76,31 @@ def test_the_departed_are_skipped() -> None:
     assert [one for one, _ in bench.answers] == [here]
 
 
+def test_the_departed_make_room() -> None:
+    bench = Bench(max_queue=1)
+    gone, here = job(0.9, 0.9, 0.9), job(0.9, 0.9, 0.9)
+    bench.submit(gone)
+    bench.engine.withdraw(gone)
+    bench.submit(here)
+    bench.drain()
+    assert [one for one, _ in bench.answers] == [here]
+
+
 def test_a_full_queue_refuses() -> None:
     bench = Bench(max_queue=2)
-    for _ in range(2):
-        bench.engine.submit(job(0.9, 0.9, 0.9))
-    with pytest.raises(QueueFull, match="2 jobs are waiting"):
-        bench.engine.submit(job(0.9, 0.9, 0.9))
+    bench.submit(job(0.9, 0.9, 0.9), job(0.9, 0.9, 0.9))
+    with pytest.raises(QueueFull, match="2 jobs are waiting") as refused:
+        bench.submit(job(0.9, 0.9, 0.9))
+    assert refused.value.retry_after == 1.0  # when there is room again
 
 
 def test_a_closed_engine_finishes_what_it_admitted_and_refuses_the_rest() -> None:
     bench = Bench()
     jobs = [job(0.9, 0.9, 0.9) for _ in range(9)]
-    for one in jobs:
-        bench.engine.submit(one)
+    bench.submit(*jobs)
     bench.engine.close()
     with pytest.raises(NotReady):
-        bench.engine.submit(job(0.9, 0.9, 0.9))
+        bench.submit(job(0.9, 0.9, 0.9))
     bench.engine.run()
     assert all(outcome(one) == (1, Reason.CONFIDENT) for one in jobs)
 
@@ -176,12 +111,12 @@ def test_a_failing_network_is_told_to_those_it_concerns_and_the_engine_lives_on(
     thread.start()
     bench.stages.failing = True
     broken = job(0.9, 0.9, 0.9)
-    bench.engine.submit(broken)
+    bench.submit(broken)
     assert isinstance(broken.future, Future)
     assert isinstance(broken.future.result(timeout=10), EngineFailed)
     bench.stages.failing = False
     sound = job(0.9, 0.9, 0.9)
-    bench.engine.submit(sound)
+    bench.submit(sound)
     assert isinstance(sound.future, Future)
     sound.future.result(timeout=10)
     bench.engine.close()
@@ -189,26 +124,104 @@ def test_a_failing_network_is_told_to_those_it_concerns_and_the_engine_lives_on(
     assert outcome(sound) == (1, Reason.CONFIDENT)
 
 
+def test_the_scheduler_adds_no_time_where_nobody_waits() -> None:
+    bench = Bench()
+    for _ in range(3):
+        bench.submit(job(0.6, 0.6, 0.6, deadline=bench.stages.now + 3.0))
+        for _ in range(EXITS):
+            bench.engine.step()
+    assert [outcome(one) for one, _ in bench.answers] == [(3, Reason.FINAL)] * 3
+
+
+def test_exit_1_of_others_comes_before_a_deeper_stage_that_would_make_them_late() -> None:
+    bench = Bench()
+    deep = job(0.6, 0.6, 0.6, deadline=3.5)
+    bench.submit(deep)
+    bench.engine.step()
+    others = [job(0.9, 0.9, 0.9, deadline=deadline) for deadline in (4.0, 4.0, 4.0, 4.0, 4.0)]
+    bench.submit(*others)  # two batches of a second each: there is a second to spare, and the deep one is more urgent
+    bench.engine.step()
+    assert bench.stages.runs == [(1, 1), (2, 1)]
+    bench.engine.step()
+    assert outcome(deep) == (2, Reason.LOAD)  # stage 3 would end at 3.0, and the others at 5.0
+    bench.drain()
+    assert bench.stages.runs == [(1, 1), (2, 1), (1, 4), (1, 1)]
+
+
+def test_a_refusal_says_when_the_queue_will_be_clear() -> None:
+    bench = Bench(max_batch=2)
+    bench.submit(*(job(0.9, 0.9, 0.9, deadline=3.5) for _ in range(6)))
+    with pytest.raises(Overloaded, match="6 jobs are waiting") as refused:
+        bench.submit(job(0.9, 0.9, 0.9, deadline=3.5))
+    assert refused.value.retry_after == 4.0
+    with pytest.raises(Overloaded):  # it would be in time, but another one would not
+        bench.submit(job(0.9, 0.9, 0.9, deadline=1.0))
+    bench.submit(job(0.9, 0.9, 0.9, deadline=4.0))
+
+
+def test_the_late_do_not_make_others_late() -> None:
+    bench = Bench(max_batch=1)
+    late = [job(0.9, 0.9, 0.9, deadline=deadline) for deadline in (1.0, 2.0)]
+    bench.submit(*late)
+    bench.stages.now = 1.5  # the machine was busy with something else
+    in_time = job(0.9, 0.9, 0.9, deadline=2.5)
+    bench.submit(in_time)
+    bench.drain()
+    assert [one for one, _ in bench.answers] == [in_time, *late]
+
+
+def test_under_pressure_those_who_are_nearly_sure_stop_first() -> None:
+    bench = Bench(max_batch=4)
+    jobs = [job(confidence, 0.9, 0.9, deadline=6.0) for confidence in (0.52, 0.6, 0.6, 0.6)]
+    bench.submit(*jobs)
+    bench.submit(*(job(0.9, 0.9, 0.9, deadline=7.0) for _ in range(4)))
+    bench.drain()
+    reasons = [outcome(one) for one in jobs]
+    assert reasons == [(2, Reason.CONFIDENT)] + [(1, Reason.LOAD)] * 3
+
+
 confidence = st.floats(0.51, 0.99)
 
 
 @given(
     st.lists(
-        st.tuples(confidence, confidence, confidence, st.floats(0, 20), st.integers(1, EXITS)), min_size=1, max_size=12
-    )
+        st.tuples(
+            confidence,
+            confidence,
+            confidence,
+            st.floats(0, 20),
+            st.integers(1, EXITS),
+            st.integers(0, 3),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.lists(st.lists(st.floats(0.1, 4), min_size=3, max_size=3), min_size=EXITS, max_size=EXITS),
 )
-def test_every_admitted_job_is_answered_once_within_its_rules(
-    asked: list[tuple[float, float, float, float, int]],
+def test_every_admitted_job_is_answered_once_in_time_and_within_its_rules(
+    asked: list[tuple[float, float, float, float, int, int, bool]], durations: list[list[float]]
 ) -> None:
-    bench = Bench()
-    jobs = [job(a, b, c, deadline=deadline, max_exit=most) for a, b, c, deadline, most in asked]
-    for one in jobs:
-        bench.engine.submit(one)
+    bench = Bench(FakeStages(seconds=[dict(zip((1, 2, 4), sorted(each), strict=True)) for each in durations]))
+    admitted: list[Job] = []
+    for a, b, c, budget, most, steps, leaves in asked:
+        one = job(a, b, c, deadline=bench.stages.now + budget, max_exit=most)
+        for _ in range(steps):
+            bench.engine.step()
+        try:
+            bench.submit(one)
+        except RequestError:
+            continue
+        if leaves:
+            one.future.cancel()
+        else:
+            admitted.append(one)
     bench.drain()
-    assert sorted(id(one) for one, _ in bench.answers) == sorted(id(one) for one in jobs)
+    answered = [one for one, _ in bench.answers if not one.future.cancelled()]
+    assert sorted(map(id, answered)) == sorted(map(id, admitted))
     for one, answer in bench.answers:
         assert isinstance(answer, Outcome)
         assert answer.exit <= one.max_exit
-        assert answer.exit == 1 or answer.finished <= one.deadline
+        assert answer.finished <= one.deadline + 1e-9
         seen = one.image[0, 0, : answer.exit - 1]
         assert all(seen < 0.8 + 1e-6)

@@ -328,6 +328,20 @@ def test_a_wrong_start_says_why(flags: list[str], message: str) -> None:
         Server(*flags)
 
 
+def test_a_refusal_under_load_says_when_to_try_again(pngs: list[bytes]) -> None:
+    with Server("--threads", "1", "--max-batch", "1") as server:
+        need = server.client.post("/predict?latency_budget_ms=0.001", content=pngs[0]).json()["error"]["message"]
+        path = f"/predict?latency_budget_ms={float(need.split()[-3]) * 1.5}"
+        with ThreadPoolExecutor(32) as pool:
+            responses = list(pool.map(lambda png: server.client.post(path, content=png), pngs * 2))
+        refused = [response for response in responses if response.status_code == 503]
+        assert {response.status_code for response in responses} == {200, 503}
+        for response in refused:
+            assert Error.model_validate(response.json()).error.code == "overloaded"
+            assert int(response.headers["Retry-After"]) >= 1
+        assert samples(server)["anytime_refused_total", frozenset({("reason", "overloaded")})] == len(refused)
+
+
 def test_a_client_that_leaves_is_noticed_and_the_server_lives_on(pngs: list[bytes]) -> None:
     with Server() as server:
         url = server.client.base_url

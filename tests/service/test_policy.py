@@ -1,55 +1,89 @@
 import itertools
+import math
+from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.policy import Reason, in_time, verdicts
+from service import policy
+from service.policy import ROOM, Level, Reason, verdict
 
 NOW = 100.0
-jobs = st.lists(st.integers(0, 12).map(lambda slack: NOW + slack), max_size=7)
-durations = st.lists(st.integers(1, 10), min_size=7, max_size=7)
+OPEN = policy.no_pressure(4)
 
 
-@given(jobs, durations)
-def test_in_time_is_the_largest_set_that_brute_force_finds(deadlines: list[float], by_size: list[int]) -> None:
-    flags = in_time(deadlines, now=NOW, seconds=lambda size: by_size[size - 1])
-
-    def meets(chosen: tuple[int, ...]) -> bool:
-        return all(NOW + by_size[len(chosen) - 1] <= deadlines[index] for index in chosen)
-
-    indices = range(len(deadlines))
-    best = max(
-        (
-            len(chosen)
-            for size in range(1, len(deadlines) + 1)
-            for chosen in itertools.combinations(indices, size)
-            if meets(chosen)
-        ),
-        default=0,
-    )
-    going = tuple(index for index in indices if flags[index])
-    assert len(going) == best
-    assert not going or meets(going)
+@dataclass
+class Point:
+    thresholds: tuple[float, ...]
+    exit_shares: tuple[float, ...]
 
 
-def test_each_reason() -> None:
-    reasons = verdicts(
-        2,
-        confidences=[0.9, 0.5, 0.5, 0.5],
-        thresholds=[0.9, 0.9, 0.9, 0.9],
-        max_exits=[4, 2, 4, 4],
-        deadlines=[NOW, NOW, NOW + 1.9, NOW + 2.0],
-        now=NOW,
-        seconds=lambda size: float(size),
-    )
-    # The last two want to go on; together (2 s) only one would be in time, alone (1 s) the later one is.
-    assert reasons == [Reason.CONFIDENT, Reason.FINAL, Reason.BUDGET, None]
+POINTS = {"bold": Point((0.7, 0.6), (0.8, 0.15, 0.05)), "careful": Point((0.9, 0.8), (0.5, 0.25, 0.25))}
 
 
-def test_the_last_exit_is_final_however_confident() -> None:
-    reasons = verdicts(4, [0.99], [0.0], [4], [0.0], now=NOW, seconds=lambda _: 1.0)
-    assert reasons == [Reason.FINAL]
+@pytest.mark.parametrize(
+    ("reason", "confidence", "max_exit", "in_time", "level"),
+    [
+        (Reason.FINAL, 0.9, 2, False, OPEN),
+        (Reason.CONFIDENT, 0.9, 4, False, OPEN),
+        (Reason.BUDGET, 0.8, 4, False, Level((0.0,) * 3, 1, ())),
+        (Reason.LOAD, 0.8, 4, True, Level((0.0, 0.8, 0.0), 4, ())),
+        (Reason.LOAD, 0.1, 4, True, Level((1.0, 1.0, 1.0), 2, ())),
+        (None, 0.8, 4, True, Level((0.0, 0.81, 0.0), 3, ())),
+    ],
+)
+def test_each_reason(reason: Reason | None, confidence: float, max_exit: int, in_time: bool, level: Level) -> None:
+    assert verdict(2, confidence, 0.9, max_exit, in_time=in_time, level=level) == reason
 
 
-def test_no_limit_is_never_cut_short() -> None:
-    assert verdicts(1, [0.1], [0.9], [4], [float("inf")], now=NOW, seconds=lambda _: 1e9) == [None]
+def test_levels_go_from_everything_along_the_points_to_exit_1() -> None:
+    steps = policy.levels(POINTS, exits=3)
+    assert [(step.thresholds, step.last) for step in steps] == [
+        ((math.inf, math.inf), 3),
+        (POINTS["careful"].thresholds, 3),
+        (POINTS["bold"].thresholds, 3),
+        (POINTS["bold"].thresholds, 2),
+        (POINTS["bold"].thresholds, 1),
+    ]
+    costs = [step.seconds([1.0, 10.0, 100.0]) for step in steps]
+    assert costs == pytest.approx([111, 1 + 5 + 25, 1 + 2 + 5, 1 + 2, 1])
+
+
+@given(st.floats(0, 20), st.integers(1, 64), st.lists(st.floats(0, 20), min_size=64, max_size=64).map(sorted))
+def test_together_they_are_as_many_as_have_time(due: float, waiting: int, by_size: list[float]) -> None:
+    count = policy.most_together(NOW + due, NOW, waiting, lambda size: by_size[size - 1])
+    halves = list(itertools.takewhile(bool, (waiting >> power for power in range(8))))
+    fitting = [size for size in halves if NOW + by_size[size - 1] <= NOW + due]
+    assert count == max(fitting, default=1)
+
+
+@given(st.lists(st.floats(0, 30), max_size=20).map(sorted), st.integers(1, 6), st.floats(0.1, 5))
+def test_without_hurry_batches_are_full(dues: list[float], most: int, seconds: float) -> None:
+    found = policy.ends([math.inf for _ in dues], NOW, most, lambda _: seconds)
+    assert found == pytest.approx([NOW + (place // most + 1) * seconds for place in range(len(dues))])
+
+
+def test_the_hurried_run_alone() -> None:
+    by_size = [0.0, 1.0, 1.5, 2.0, 2.5]
+    dues = [NOW + due for due in (1.2, 3.0, 9.0, 9.0)]
+    # The first has no time for company; the others go together.
+    assert policy.ends(dues, NOW, 4, by_size.__getitem__) == [NOW + end for end in (1.0, 3.0, 3.0, 3.0)]
+
+
+@given(
+    st.lists(st.floats(0, 100), max_size=10).map(sorted),
+    st.lists(st.integers(0, 5), min_size=3, max_size=3),
+    st.lists(st.floats(0.1, 3), min_size=3, max_size=3),
+)
+def test_pressure_is_the_mildest_level_with_room(dues: list[float], deeper: list[int], each: list[float]) -> None:
+    steps = policy.levels(POINTS, exits=3)
+
+    def spare(level: Level) -> float:
+        optional = sum(deeper[stage] * each[stage] for stage in range(1, level.last))
+        ends = [optional + (place + 1) * level.seconds(each) for place in range(len(dues))]
+        return min((due * ROOM - end for due, end in zip(dues, ends, strict=True)), default=1.0)
+
+    chosen = policy.pressure(steps, [NOW + due for due in dues], deeper, each, NOW)
+    expected = next((level for level in steps if spare(level) >= 0), steps[-1])
+    assert chosen is expected or abs(spare(chosen)) < 1e-9

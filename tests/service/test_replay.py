@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.calibration import Calibration
-from service.engine import Engine, Job, Outcome
+from service.engine import Engine, Outcome
 from service.replay import replay
+from service.scheduler import Job, Scheduler
 from service.times import StageTimes, batch_sizes
+from tests.service.recorded import InMemory
 
 EXITS, CLASSES, IMAGES = 4, 3, 12
 
 
 @dataclass
-class Recorded:
+class Recorded(InMemory):
     """Stages that look up what an image, which holds its number, was recorded with."""
 
     logits: NDArray[np.float32]
@@ -36,12 +38,13 @@ def test_the_engine_answers_in_batches_what_the_replay_says(seed: int, ensemble:
     weights = random.uniform(0.5, 2, EXITS).tolist() if ensemble else None
     calibration = Calibration(random.uniform(0.5, 2, EXITS).tolist(), weights)
     outcomes: list[tuple[Job, Outcome]] = []
+    times = StageTimes(EXITS, batch_sizes(IMAGES))
+    for stage in range(1, EXITS + 1):
+        times.set_idle(stage, [0.0 for _ in times.sizes])
     engine = Engine(
         stages=Recorded(logits),
-        times=StageTimes(EXITS, batch_sizes(IMAGES)),
+        scheduler=Scheduler(times, {}, max_batch=IMAGES, max_queue=IMAGES),
         calibration=calibration,
-        max_batch=IMAGES,
-        max_queue=IMAGES,
         clock=lambda: 0.0,
         deliver=outcomes.extend,
         observe=lambda *_: None,
@@ -50,7 +53,10 @@ def test_the_engine_answers_in_batches_what_the_replay_says(seed: int, ensemble:
         Job(np.full((1, 1, 1), number, np.float32), float("inf"), thresholds, EXITS, Future())
         for number in range(IMAGES)
     ]
-    engine.process(jobs)
+    for job in jobs:
+        engine.submit(job)
+    engine.close()
+    engine.run()
 
     expected = replay(logits, calibration, thresholds)
     for job, outcome in outcomes:

@@ -33,5 +33,11 @@ def test_a_size_in_between_counts_as_the_next_larger() -> None:
     times.add(2, 3, 0.5, now=0.0)
     assert times.seconds(2, 4, now=0.0) == times.seconds(2, 3, now=0.0) == 0.5
     assert times.seconds(2, 2, now=0.0) == math.inf
-    times.delivery.add(0.1, now=0.0)
-    assert times.seconds(2, 4, now=0.0) == pytest.approx(0.6)
+
+
+def test_a_batch_pays_while_images_get_cheaper_by_it() -> None:
+    times = StageTimes(2, [1, 2, 4, 8])
+    times.set_idle(1, [1.0, 1.5, 2.5, 5.0])
+    times.set_idle(2, [1.0, 1.0, 1.0, 1.1])
+    assert [times.worthwhile(stage) for stage in (1, 2)] == [4, 8]
+    assert times.seconds_each(1, now=0.0) == 2.5 / 4

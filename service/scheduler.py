@@ -1,0 +1,263 @@
+"""Whose turn it is, and who stops: queues between the stages and the decisions about them, without thread or clock.
+
+The server's engine and the simulator drive this same class. Times are seconds on the caller's clock.
+"""
+
+import math
+import operator
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from service import policy
+from service.errors import Overloaded, QueueFull
+from service.policy import Point, Reason
+from service.times import StageTimes
+
+PATIENCE = 10.0
+"""Seconds after which a job is due that has no limit, or that cannot be in time any more: late rather than never."""
+
+
+class Promise(Protocol):
+    """The part of a future that is looked at here: whether somebody still waits for the answer."""
+
+    def done(self) -> bool: ...
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One image on its way to an answer.
+
+    `image`: C×H×W. `thresholds`: confidence that suffices at each exit but the last, those of `operating_point` if it
+    has one. `max_exit`: from 1. `due`: its place in the queues, the deadline if that can be met. `confidences`: at each
+    exit it has reached. `features`, `probabilities` and `running` are what its last stage left, `row` is its place in
+    all of them.
+    """
+
+    image: Any
+    deadline: float
+    thresholds: Sequence[float]
+    max_exit: int
+    future: Promise
+    operating_point: str | None = None
+    due: float = 0.0
+    confidences: list[float] = field(default_factory=list)
+    admitted: float = 0.0
+    started: float = 0.0
+    compute: float = 0.0
+    features: Any = None
+    probabilities: Any = None
+    running: Any = None
+    row: int = 0
+
+
+class Queue:
+    """Jobs that wait for one stage, the earliest due first, equals in order of arrival."""
+
+    def __init__(self) -> None:
+        self.dues: list[float] = []
+        self.jobs: list[Job] = []
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def add(self, job: Job) -> int:
+        """The job's place."""
+        place = bisect_right(self.dues, job.due)
+        self.dues.insert(place, job.due)
+        self.jobs.insert(place, job)
+        return place
+
+    def take(self, count: int) -> list[Job]:
+        taken = self.jobs[:count]
+        del self.jobs[:count], self.dues[:count]
+        return taken
+
+    def remove(self, place: int) -> None:
+        del self.jobs[place], self.dues[place]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What to do next: run `stage` with `jobs`, if any; those `stopped` are answered with their last exit, for load."""
+
+    stage: int
+    jobs: list[Job]
+    stopped: list[Job]
+
+
+class Scheduler:
+    """Earliest deadline first over all stages; exit 1 for all who are admitted before anything that would hinder it.
+
+    It never leaves the engine idle while a job could use it, and never waits for a batch to fill.
+    """
+
+    def __init__(
+        self, times: StageTimes, operating_points: Mapping[str, Point], *, max_batch: int, max_queue: int
+    ) -> None:
+        self.times = times
+        self.max_batch = max_batch
+        self.max_queue = max_queue
+        self.exits = times.stages
+        self.levels = policy.levels(operating_points, self.exits)
+        self.level = self.levels[0]
+        self.queues = [Queue() for _ in range(self.exits)]
+        self.busy_until = -math.inf
+
+    @property
+    def waiting(self) -> int:
+        """Jobs admitted and not yet started."""
+        return len(self.queues[0])
+
+    @property
+    def idle(self) -> bool:
+        return not any(self.queues)
+
+    def admit(self, job: Job, now: float) -> None:
+        """Raises QueueFull, or Overloaded where exit 1 would be late for this job or, by it, for another one."""
+        fresh = self.queues[0]
+        if len(fresh) >= self.max_queue:
+            raise QueueFull(f"{self.max_queue} jobs are waiting already; try again later", self._exit_1_takes(now))
+        job.admitted = now
+        job.due = min(job.deadline, now + PATIENCE)
+        start = max(now, self.busy_until)
+        self._put_off_the_late(start)
+        place = fresh.add(job)
+        late = self._late(fresh.dues, start, now)
+        if not late or math.isinf(job.deadline):
+            return
+        clear = self._ends(fresh.dues, start, now)[-1] - now
+        fresh.remove(place)
+        if late > self._late(fresh.dues, start, now):
+            raise Overloaded(
+                f"{len(fresh)} jobs are waiting, so exit 1 would be late for this one or, because of it, for another; "
+                f"the queue takes {clear * 1000:.1f} ms",
+                retry_after=clear,
+            )
+        fresh.add(job)
+
+    def withdraw(self, job: Job) -> None:
+        """The client has left: if the job still waits for exit 1, its place is free."""
+        fresh = self.queues[0]
+        if not job.confidences and job in fresh.jobs:
+            fresh.remove(fresh.jobs.index(job))
+
+    def next(self, now: float) -> Run:
+        """What the engine, free at `now`, does next."""
+        stopped: list[Job] = []
+        while stage := self._most_urgent_stage(now):
+            count = self._most_together(stage, now)
+            if count == 0:
+                stage, count = 1, self._most_together(1, now)
+            jobs = self._draw(stage, count, now, stopped)
+            if jobs:
+                self.busy_until = now + self.times.seconds(stage, len(jobs), now)
+                self._release(self.busy_until, now, stopped)
+                return Run(stage, jobs, stopped)
+        return Run(0, [], stopped)
+
+    def reached(self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], now: float) -> list[Reason | None]:
+        """Why each job stops at exit `stage`, which it has just reached; those with None wait for the next one here."""
+        for job, confidence in zip(jobs, confidences, strict=True):
+            job.confidences.append(confidence)
+        self.busy_until = now
+        if stage == self.exits:
+            return [Reason.FINAL] * len(jobs)
+        self.level = self._level(stage, jobs, now)
+        reasons = self._judge(stage, jobs, now)
+        following = self.queues[stage]
+        for job, reason in zip(jobs, reasons, strict=True):
+            if reason is None:
+                following.add(job)
+        return reasons
+
+    def _judge(self, stage: int, jobs: Sequence[Job], now: float) -> list[Reason | None]:
+        ends = now + self.times.seconds(stage + 1, 1, now) + self.times.delivery.seconds(now)
+        return [
+            policy.verdict(
+                stage,
+                job.confidences[-1],
+                job.thresholds[stage - 1],
+                job.max_exit,
+                in_time=ends <= job.deadline,
+                level=self.level,
+            )
+            for job in jobs
+        ]
+
+    def _level(self, stage: int, jobs: Sequence[Job], now: float) -> policy.Level:
+        """How deep there is time to go, with these jobs just arrived at exit `stage`."""
+        if self.idle:
+            return self.levels[0]
+        deeper = [len(queue) for queue in self.queues]
+        deeper[stage] += sum(stage < job.max_exit and job.confidences[-1] < job.thresholds[stage - 1] for job in jobs)
+        each = [self.times.seconds_each(number, now) for number in range(1, self.exits + 1)]
+        return policy.pressure(self.levels, self.queues[0].dues, deeper, each, now)
+
+    def _most_urgent_stage(self, now: float) -> int:
+        """Where the job waits that is due first, from 1; 0 where nobody waits."""
+        self._put_off_the_late(now)
+        return min(
+            (stage for stage, queue in enumerate(self.queues, start=1) if queue),
+            key=lambda stage: self.queues[stage - 1].dues[0],
+            default=0,
+        )
+
+    def _put_off_the_late(self, now: float) -> None:
+        """Whoever cannot be in time any more no longer comes first, which would make others late too."""
+        fresh = self.queues[0]
+        soonest = now + self._exit_1_takes(now)
+        while fresh and soonest > fresh.dues[0] >= fresh.jobs[0].deadline:
+            (job,) = fresh.take(1)
+            job.due = now + PATIENCE
+            fresh.add(job)
+
+    def _most_together(self, stage: int, now: float) -> int:
+        """How many run `stage` together: no more than pays, than have time, or than let the others reach exit 1."""
+        queue = self.queues[stage - 1]
+        start = now + self.times.delivery.seconds(now)
+
+        def seconds(size: int) -> float:
+            return self.times.seconds(stage, size, now)
+
+        most = min(len(queue), self.max_batch, self.times.worthwhile(stage))
+        count = policy.most_together(queue.dues[0], start, most, seconds)
+        dues = self.queues[0].dues
+        if stage > 1 and dues:
+            unavoidable = self._late(dues, now, now)
+            while count and self._late(dues, now + seconds(count), now) > unavoidable:
+                count //= 2
+        return count
+
+    def _late(self, dues: Sequence[float], start: float, now: float) -> int:
+        """How many will be late at exit 1, if the engine does nothing else from `start` on."""
+        return sum(map(operator.gt, self._ends(dues, start, now), dues))
+
+    def _ends(self, dues: Sequence[float], start: float, now: float) -> list[float]:
+        most = min(self.max_batch, self.times.worthwhile(1))
+        seconds = [0.0, *(self.times.seconds(1, size, now) for size in range(1, min(most, len(dues)) + 1))]
+        return policy.ends(dues, start + self.times.delivery.seconds(now), most, seconds.__getitem__)
+
+    def _draw(self, stage: int, count: int, now: float, stopped: list[Job]) -> list[Job]:
+        """The next of a stage's queue without those whose client has left; who wants to go deeper is judged again."""
+        jobs = [job for job in self.queues[stage - 1].take(count) if not job.future.done()]
+        if stage == 1:
+            return jobs
+        reasons = self._judge(stage - 1, jobs, now)
+        stopped += [job for job, reason in zip(jobs, reasons, strict=True) if reason is not None]
+        return [job for job, reason in zip(jobs, reasons, strict=True) if reason is None]
+
+    def _release(self, start: float, now: float, stopped: list[Job]) -> None:
+        """Answer those who wait for a deeper stage in vain: the engine, engaged until `start`, will be too late."""
+        for stage, queue in enumerate(self.queues[1:], start=2):
+            if not queue:
+                continue
+            ends = start + self.times.seconds(stage, 1, now) + self.times.delivery.seconds(now)
+            for place in reversed(range(bisect_left(queue.dues, ends))):
+                if queue.jobs[place].deadline < ends:
+                    stopped.append(queue.jobs[place])
+                    queue.remove(place)
+
+    def _exit_1_takes(self, now: float) -> float:
+        return self.times.seconds(1, 1, now) + self.times.delivery.seconds(now)
