@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def save(name: str, figures: dict[str, Any]) -> None:
     for key, value in figures.items():
         print(f"  {key}: {value}")
     provenance = {
-        "command": f"python -m benchmarks.{name}",
+        "command": " ".join([f"python -m benchmarks.{name}", *sys.argv[1:]]),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "git_revision": git_revision(),
