@@ -23,10 +23,10 @@ def pngs(images: data.Images) -> list[bytes]:
     return [png(pixels[0].numpy()) for pixels in images.pixels]
 
 
-def pictures() -> Pictures:
-    """All test images with their labels, as the load generator sends them."""
+def pictures(count: int = 10_000) -> Pictures:
+    """The first test images with their labels, as the load generator sends them."""
     test = fashion_mnist()
-    return Pictures(pngs(test), test.labels.numpy())
+    return Pictures(pngs(test)[:count], test.labels.numpy()[:count])
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

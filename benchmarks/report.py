@@ -15,9 +15,14 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def save(name: str, figures: dict[str, Any]) -> None:
-    """Print the figures and write them to `results/NAME.json` with machine, revision, versions and date."""
+    """Print the figures and write them."""
     for key, value in figures.items():
         print(f"  {key}: {value}")
+    write(name, figures)
+
+
+def write(name: str, figures: dict[str, Any]) -> None:
+    """To `results/NAME.json`, with machine, revision, versions and date."""
     provenance = {
         "command": " ".join([f"python -m benchmarks.{name}", *sys.argv[1:]]),
         "processor": processor(),

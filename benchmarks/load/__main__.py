@@ -24,8 +24,8 @@ class LoadSettings(BaseSettings):
     rate: float = Field(500, gt=0, description="mean rate in requests per second; of overload, that of its second half")
     seconds: float = Field(10, gt=0, description="length of the schedule, in seconds")
     seed: int = Field(0, ge=0, description="seed of the schedule")
-    connections: int = Field(1024, ge=1, description="most connections at a time")
-    patience: float = Field(5, gt=0, description="seconds to wait for answers after the last send")
+    connections: int = Field(2048, ge=1, description="most connections at a time")
+    patience: float = Field(1, gt=0, description="seconds after which a client leaves unanswered")
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     budget = settings.budget_ms / 1000
     target = anytime(settings.url, budget, operating_point=settings.operating_point)
     result = drive(target, schedule, images.pictures(), budget, settings.connections, settings.patience)
-    report.save("load", {"settings": settings.model_dump(mode="json")} | result.summary())
+    report.save("load", {"settings": settings.model_dump(mode="json")} | result.summary(settings.seconds))
 
 
 main()

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import httptools
 
-NO_ANSWER = 0
-"""In place of a status: the connection could not be made or broke."""
+NO_ANSWER, GIVEN_UP = 0, -1
+"""In place of a status: the connection could not be made or broke; the client would wait no longer and left."""
 IDLE_LIMIT = 2.0
 """Seconds after which an idle connection is not used again: servers close theirs, many after 5 s."""
 
 Finished = Callable[[int, int, bytes], None]
-"""Told of each request exactly once: its number, its status or NO_ANSWER, and the body."""
+"""Told of each request exactly once: its number, its status, NO_ANSWER or GIVEN_UP, and the body."""
 
 
 class Connection(asyncio.Protocol):
@@ -30,7 +30,16 @@ class Connection(asyncio.Protocol):
 
     def send(self, number: int, request: bytes) -> None:
         self.number = number
+        self.pool.busy[number] = self
         self.transport.write(request)
+
+    def end(self, status: int) -> None:
+        """Tell what became of the request under way, if there is one."""
+        number, self.number = self.number, None
+        body, self.body = self.body, b""
+        if number is not None:
+            del self.pool.busy[number]
+            self.pool.finished(number, status, body)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -42,19 +51,14 @@ class Connection(asyncio.Protocol):
         self.body += body
 
     def on_message_complete(self) -> None:
-        number, self.number = self.number, None
-        body, self.body = self.body, b""
-        if number is not None:
-            self.pool.finished(number, self.parser.get_status_code(), body)
+        self.end(self.parser.get_status_code())
         if self.parser.should_keep_alive():
             self.pool.released(self)
         else:
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        number, self.number = self.number, None
-        if number is not None:
-            self.pool.finished(number, NO_ANSWER, b"")
+        self.end(NO_ANSWER)
         self.pool.lost(self)
 
 
@@ -69,6 +73,7 @@ class Pool:
     clock: Callable[[], float]
     starved: int = 0
     connections: set[Connection] = field(default_factory=set)
+    busy: dict[int, Connection] = field(default_factory=dict)
     idle: list[Connection] = field(default_factory=list)
     waiting: deque[tuple[int, bytes]] = field(default_factory=deque)
     opening: set[asyncio.Task[None]] = field(default_factory=set)
@@ -101,6 +106,15 @@ class Pool:
         task.add_done_callback(self.opening.discard)
         return True
 
+    def give_up(self, number: int) -> None:
+        """Leave, if the request is still under way or, as the oldest of all, waiting for a connection."""
+        if number in self.busy:
+            connection = self.busy[number]
+            connection.end(GIVEN_UP)
+            connection.transport.abort()
+        elif self.waiting and self.waiting[0][0] == number:
+            self.finished(self.waiting.popleft()[0], GIVEN_UP, b"")
+
     async def connect(self) -> None:
         try:
             await asyncio.get_running_loop().create_connection(lambda: Connection(self), self.host, self.port)
@@ -124,13 +138,11 @@ class Pool:
             self.open()
 
     async def close(self) -> None:
-        """End everything; requests still under way or waiting finish without an answer."""
+        """Close all connections; no request may be under way any more."""
         self.closed = True
         for task in self.opening:
             task.cancel()
         for connection in self.connections:
             connection.transport.abort()
-        while self.waiting:
-            self.finished(self.waiting.popleft()[0], NO_ANSWER, b"")
         while self.connections:
             await asyncio.sleep(0.001)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.arrivals import Times
-from benchmarks.load.connections import NO_ANSWER
+from benchmarks.load.connections import GIVEN_UP, NO_ANSWER
 from benchmarks.load.targets import Answer
 
 
@@ -17,9 +17,9 @@ from benchmarks.load.targets import Answer
 class Result:
     """One entry per scheduled request; times in seconds.
 
-    `latency`: from the scheduled time to the answer, inf where there was none. `late`: how long after the scheduled
-    time the generator took the request up. `answers`: of the 200s. `starved`: requests that waited for a connection
-    since all were taken. `cpu`: processor time of the generator.
+    `latency`: from the scheduled time to the end, however it ended. `late`: how long after the scheduled time the
+    generator took the request up. `status`: NO_ANSWER or GIVEN_UP where there is none. `answers`: of the 200s.
+    `starved`: requests that waited for a connection since all were taken. `cpu`: processor time of the generator.
     """
 
     budget: float
@@ -52,26 +52,33 @@ class Result:
     @property
     def refused(self) -> dict[int, int]:
         """How often each status but 200 came."""
-        return dict(sorted(Counter(self.status[~self.answered & (self.status != NO_ANSWER)].tolist()).items()))
+        return dict(sorted(Counter(self.status[~self.answered & (self.status > 0)].tolist()).items()))
 
     @property
     def errors(self) -> int:
-        """Requests without any answer: the connection failed, or it was given up."""
+        """Requests whose connection failed."""
         return int((self.status == NO_ANSWER).sum())
 
-    def summary(self) -> dict[str, Any]:
-        """All figures, ready for JSON; shares are of all requests sent, durations in ms, null where there are none."""
-        duration = float(self.scheduled[-1]) if self.sent else 0.0
+    @property
+    def given_up(self) -> int:
+        return int((self.status == GIVEN_UP).sum())
+
+    def summary(self, seconds: float) -> dict[str, Any]:
+        """All figures of a schedule of so many seconds, ready for JSON, null where there is nothing to tell.
+
+        Shares are of all requests sent, durations in ms.
+        """
         given = [answer for answer in self.answers if answer is not None]
         return {
             "sent": self.sent,
-            "offered_per_second": rounded(self.sent / duration if duration else None, 1),
+            "offered_per_second": round(self.sent / seconds, 1),
             "answered": int(self.answered.sum()),
             "refused": self.refused,
+            "given_up": self.given_up,
             "errors": self.errors,
             "attainment": share(self.in_budget),
             "attainment_by_server": rounded(sum(bool(one.budget_met) for one in given) / self.sent if given else None),
-            "goodput_per_second": rounded((self.in_budget & self.right).sum() / duration if duration else None, 1),
+            "goodput_per_second": round(int((self.in_budget & self.right).sum()) / seconds, 1),
             "accuracy": share(self.right[self.answered]),
             "accuracy_in_budget": share(self.right[self.in_budget]),
             "mean_depth": mean([one.depth for one in given if one.depth is not None]),
