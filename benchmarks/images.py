@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.load.drive import Pictures
 from service.artifact import InputSpec
 from service.images import open_image, to_input
 from training import data, datasets
@@ -20,6 +21,12 @@ def fashion_mnist() -> data.Images:
 
 def pngs(images: data.Images) -> list[bytes]:
     return [png(pixels[0].numpy()) for pixels in images.pixels]
+
+
+def pictures(count: int = 10_000) -> Pictures:
+    """The first test images with their labels, as the load generator sends them."""
+    test = fashion_mnist()
+    return Pictures(pngs(test)[:count], test.labels.numpy()[:count])
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

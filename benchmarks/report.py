@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,16 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def save(name: str, figures: dict[str, Any]) -> None:
-    """Print the figures and write them to `results/NAME.json` with machine, revision, versions and date."""
+    """Print the figures and write them."""
     for key, value in figures.items():
         print(f"  {key}: {value}")
+    write(name, figures)
+
+
+def write(name: str, figures: dict[str, Any]) -> None:
+    """To `results/NAME.json`, with machine, revision, versions and date."""
     provenance = {
-        "command": f"python -m benchmarks.{name}",
+        "command": " ".join([f"python -m benchmarks.{name}", *sys.argv[1:]]),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "git_revision": git_revision(),

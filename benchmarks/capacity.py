@@ -1,0 +1,46 @@
+"""How many images per second the server answers at its last exit, over HTTP: the unit of load in other benchmarks."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import client
+from benchmarks.load.drive import Pictures
+from benchmarks.load.result import Result
+
+CLIENTS = 32
+WARM = 300
+
+
+@dataclass(frozen=True)
+class AlwaysLast:
+    """`per_second` in a closed loop of 32 clients; `right`, per picture, whether the last exit answers correctly."""
+
+    per_second: float
+    right: NDArray[np.bool_]
+
+    def compared(self, result: Result, seconds: float) -> dict[str, Any]:
+        """The figures of a schedule of so many seconds, its `load` as a multiple of this capacity, and the points by
+        which its answers are less accurate than the last exit's on the very same pictures.
+        """
+        same, answered = self.right[np.arange(result.sent) % len(self.right)], result.answered
+        below = (same[answered].mean() - result.right[answered].mean()) * 100 if answered.any() else None
+        figures = result.summary(seconds)
+        return figures | {
+            "load": round(figures["offered_per_second"] / self.per_second, 1),
+            "points_below_last_exit": None if below is None else round(float(below), 3),
+        }
+
+
+def always_last(url: str, pictures: Pictures) -> AlwaysLast:
+    """Ask every picture once with no limit of time and no exit confident enough."""
+    path = "/predict?latency_budget_ms=inf&confidence_threshold=1"
+    asyncio.run(client.ask_all(url, path, list(pictures.pngs[:WARM]), CLIENTS))
+    start = time.perf_counter()
+    answers = asyncio.run(client.ask_all(url, path, list(pictures.pngs), CLIENTS))
+    seconds = time.perf_counter() - start
+    return AlwaysLast(len(answers) / seconds, np.array([one["class_index"] for one in answers]) == pictures.labels)

@@ -1,0 +1,178 @@
+"""The load generator against a target that misbehaves on purpose, and against the real server."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+
+from benchmarks import arrivals, images
+from benchmarks.load.connections import GIVEN_UP, NO_ANSWER
+from benchmarks.load.drive import Pictures, drive, driving
+from benchmarks.load.result import Result
+from benchmarks.load.shapes import DRAW, Shape
+from benchmarks.load.targets import Answer, Target, anytime
+from benchmarks.server import Server
+from training import data
+
+Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
+PICTURES = Pictures([b"even", b"odd"], np.array([0, 1]))
+
+
+def against(respond: Respond, schedule: arrivals.Times, *, stall: float = 0, **limits: float) -> Result:
+    """Drive a target whose every answer is written by `respond`; `stall`: seconds for which the loop then stands."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                await reader.readexactly(int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0]))
+                await respond(writer)
+
+    async def whole() -> Result:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            target = Target("fake", f"http://127.0.0.1:{port}", "/")
+            if stall:
+                asyncio.get_running_loop().call_later(0.2, time.sleep, stall)
+            return await driving(target, schedule, PICTURES, budget=0.05, **limits)
+
+    return asyncio.run(whole())
+
+
+def write(writer: asyncio.StreamWriter, body: bytes = b"0", status: int = 200) -> None:
+    writer.write(b"HTTP/1.1 %d x\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+
+
+async def zero(writer: asyncio.StreamWriter) -> None:
+    write(writer)
+
+
+async def slow(writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(0.2)
+    write(writer)
+
+
+async def never(_: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(60)
+
+
+def accounted(result: Result) -> bool:
+    return result.sent == result.answered.sum() + sum(result.refused.values()) + result.given_up + result.errors
+
+
+def test_every_answer_is_compared_with_its_own_label() -> None:
+    result = against(zero, arrivals.constant(100, 0.5))
+    assert result.answered.all()
+    assert result.right.tolist() == [True, False] * 25
+    assert result.summary(0.5)["accuracy"] == 0.5
+
+
+def test_a_slow_target_does_not_hold_up_the_next_sends() -> None:
+    result = against(slow, arrivals.constant(200, 0.5))
+    assert result.answered.all()
+    assert result.latency.min() >= 0.19
+    # In a closed loop the last of 100 requests would have been taken up 100 × 0.2 s later.
+    assert result.late.max() < 10
+    assert result.summary(0.5)["attainment"] == 0
+
+
+def test_a_late_generator_says_so_and_counts_latency_from_the_schedule() -> None:
+    result = against(zero, arrivals.constant(100, 0.5), stall=0.3)
+    delayed = result.late > 0.15
+    assert delayed.any()
+    assert (result.latency[delayed] > 0.15).all()
+    assert result.summary(0.5)["generator"]["late_ms"]["p100"] > 150
+
+
+def test_requests_beyond_the_connections_wait_and_are_counted() -> None:
+    result = against(slow, arrivals.constant(100, 0.1), connections=2, patience=60)
+    assert result.answered.all()
+    assert result.starved == 8
+    assert result.latency.max() > 0.8
+
+
+def test_refusals_broken_connections_and_silence_are_told_apart() -> None:
+    turn = iter(range(1000))
+
+    async def by_turn(writer: asyncio.StreamWriter) -> None:
+        kind = next(turn) % 4
+        if kind == 0:
+            write(writer)
+        elif kind == 1:
+            write(writer, b"{}", status=503)
+        elif kind == 2:
+            writer.write(b"no HTTP at all\r\n\r\n")
+        else:
+            writer.close()
+
+    result = against(by_turn, arrivals.constant(100, 0.4))
+    assert accounted(result)
+    assert (int(result.answered.sum()), result.refused, result.errors) == (10, {503: 10}, 20)
+
+    silence = against(never, arrivals.constant(100, 0.1), patience=0.2, connections=3)
+    assert accounted(silence)
+    assert silence.given_up == silence.sent == 10
+    assert silence.latency.min() >= 0.2
+    assert silence.summary(0.1)["accuracy"] is None
+
+
+def test_a_chunked_answer_that_closes_the_connection_is_read() -> None:
+    async def chunked(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\n")
+        writer.write(b"0\r\n0\r\n\r\n")
+
+    assert against(chunked, arrivals.constant(100, 0.2)).answered.all()
+
+
+def test_nobody_listening_is_an_error_each() -> None:
+    result = drive(Target("none", "http://127.0.0.1:9", "/"), arrivals.constant(50, 0.2), PICTURES, 0.05)
+    assert result.errors == result.sent == 10
+    assert drive(Target("none", "http://127.0.0.1:9", "/"), arrivals.constant(50, 0), PICTURES, 0.05).sent == 0
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_every_shape_can_be_drawn(shape: Shape) -> None:
+    assert len(DRAW[shape](50, 10, np.random.default_rng(0))) > 100
+
+
+def test_figures_of_a_run() -> None:
+    answers = [
+        Answer(0, 1, "confident", 0.25, True),
+        Answer(1, 2, "budget", 0.5, True),
+        Answer(1, 2, "final", 1, False),
+    ]
+    result = Result(
+        budget=0.05,
+        scheduled=np.array([0.5, 1, 1.5, 2, 2, 2]),
+        late=np.array([0, 0, 0, 0, 0.002, 0]),
+        latency=np.array([0.01, 0.02, 0.06, 0.001, 0.001, 1]),
+        status=np.array([200, 200, 200, 503, NO_ANSWER, GIVEN_UP]),
+        answers=[*answers, None, None, None],
+        labels=np.array([0, 0, 1, 1, 1, 1]),
+        starved=0,
+        cpu=0.001,
+    )
+    figures = result.summary(2)
+    assert accounted(result)
+    assert (figures["attainment"], figures["attainment_by_server"]) == (0.3333, 0.3333)
+    assert (figures["accuracy"], figures["accuracy_in_budget"]) == (0.6667, 0.5)
+    assert figures["goodput_per_second"] == 0.5
+    assert figures["exits"] == {"1": {"confident": 1}, "2": {"budget": 1, "final": 1}}
+    assert figures["refused"] == {503: 1}
+    assert figures["latency_ms"]["p50"] == 20
+    json.dumps(figures, allow_nan=False)
+
+
+def test_the_real_server_accounts_for_every_request(server: Server, test_set: data.Images) -> None:
+    pictures = Pictures(images.pngs(test_set), test_set.labels.numpy())
+    schedule = arrivals.poisson(30, 2, np.random.default_rng(0))
+    result = drive(anytime(str(server.client.base_url), 10), schedule, pictures, 10, patience=60)
+    assert accounted(result)
+    assert result.answered.all()
+    assert result.right.mean() > 0.8
+    exits = result.summary(2)["exits"]
+    assert sum(Counter(exits[number]).total() for number in exits) == result.sent
