@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,19 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: 
     if b" 200 " not in head[:20]:
         raise RuntimeError(answer.decode())
     return json.loads(answer)
+
+
+async def timed(url: str, path: str, bodies: list[bytes]) -> tuple[list[float], list[Any]]:
+    """Every body once, one after the other on one connection: seconds that the client waited, and the answers."""
+    place, waited, answers = urlsplit(url), [], []
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    for body in bodies:
+        start = time.perf_counter()
+        answers.append(await ask(reader, writer, path, body))
+        waited.append(time.perf_counter() - start)
+    writer.close()
+    await writer.wait_closed()
+    return waited, answers
 
 
 async def ask_all(url: str, path: str, bodies: list[bytes], clients: int) -> list[Any]:

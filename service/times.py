@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 QUANTILE = 0.95
 WINDOW = 64
-MEMORY = 10.0
+MEMORY = 1.0
 """Seconds after which a measurement is forgotten, so that a slow moment does not forbid a stage for good."""
 GAIN = 1.05
 """A batch pays up to the size at which an image takes at most so many times what it does at the best size."""
 
 
 class RecentQuantile:
-    """The 95 % quantile of at most 64 durations of the last 10 s, in seconds; `idle` where there are none."""
+    """The 95 % quantile of at most 64 durations of the last second, in seconds; `idle` where there are none."""
 
     def __init__(self, idle: float = math.inf) -> None:
         self.idle = idle

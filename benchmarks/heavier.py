@@ -1,0 +1,59 @@
+"""A network with the same answers and four times the work, where the embedded one is too light to bring the engine to
+its limit before HTTP: every channel twice, and half of its weight wherever it is read (Net2Net, arXiv:1511.05641).
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from export import artifact
+from service.settings import EMBEDDED_MODEL
+
+
+def main() -> None:
+    """`python -m benchmarks.heavier OUT.onnx [SOURCE.onnx]`"""
+    out, *source = map(Path, sys.argv[1:])
+    model, document = artifact.read(source[0] if source else EMBEDDED_MODEL)
+    widen(model)
+    for spec in document["exits"]:
+        spec["macs"] *= 4
+    document["name"] += "-widened"
+    document["version"] = artifact.content_version(model, document)
+    artifact.write(model, document, out)
+
+
+def widen(model: onnx.ModelProto) -> None:
+    """In place. For graphs of convolutions, plain or depthwise, that end in exits of one linear layer each."""
+    graph = model.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            weight, bias = (numpy_helper.to_array(tensors[name]) for name in node.input[1:])
+            weight = np.concatenate([weight, weight])
+            group = next(attribute for attribute in node.attribute if attribute.name == "group")
+            if group.i > 1:
+                group.i *= 2
+            elif node.input[0] != "image":
+                weight = np.concatenate([weight, weight], axis=1) / 2
+            replace(tensors[node.input[1]], weight)
+            replace(tensors[node.input[2]], np.concatenate([bias, bias]))
+        elif node.op_type == "Gemm":
+            weight = numpy_helper.to_array(tensors[node.input[1]])
+            replace(tensors[node.input[1]], np.concatenate([weight, weight], axis=1) / 2)
+    for name in {node.input[1] for node in graph.node if node.op_type == "Reshape"}:
+        shape = numpy_helper.to_array(tensors[name])
+        replace(tensors[name], np.where(shape > 0, shape * 2, shape))
+    del graph.value_info[:]
+    model.CopyFrom(onnx.shape_inference.infer_shapes(model, strict_mode=True))
+
+
+def replace(tensor: onnx.TensorProto, values: np.ndarray) -> None:
+    name, type_ = tensor.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    tensor.CopyFrom(numpy_helper.from_array(values.astype(type_), name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""`python -m benchmarks.simulate`: policies side by side, under many loads, on this machine's recorded times."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+
+from benchmarks import images, plots, report
+from benchmarks.load.shapes import DRAW, Shape
+from benchmarks.simulate.fifo import Fifo
+from benchmarks.simulate.recording import Recording, record
+from benchmarks.simulate.replica import Policy, Simulated, simulate
+from service import artifact
+from service.artifact import Metadata
+from service.scheduler import Scheduler
+from service.settings import EMBEDDED_MODEL
+from training.report import as_markdown
+
+
+class SimulateSettings(BaseSettings):
+    """Compare policies in virtual time: ours, those of other servers, and one that knows which exits are right."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m benchmarks.simulate", cli_kebab_case=True)
+
+    model: Path = Field(EMBEDDED_MODEL, description="artifact")
+    images: int = Field(2000, ge=1, description="images whose confidences are recorded")
+    requests: int = Field(100_000, ge=1, description="requests per run")
+    budget_ms: float = Field(50, gt=0, description="latency budget, in ms")
+    shape: Shape = Field(Shape.POISSON, description="how the load varies around its rate")
+    loads: list[float] = Field(
+        [0.5, 1, 2, 3, 5], description="mean rates, as multiples of the capacity at the last exit"
+    )
+    replicas: int = Field(
+        1, ge=1, description="engines, each with a scheduler of its own; a request goes where fewest wait"
+    )
+    max_batch: int = Field(32, ge=1, description="most images that run together")
+    max_queue: int = Field(256, ge=1, description="most jobs that wait at a replica")
+    threads: int = Field(1, ge=1, description="threads of the engine whose times are recorded")
+    seed: int = Field(0, ge=0, description="seed of the schedule and of the times drawn")
+
+
+def main() -> None:
+    settings = CliApp.run(SimulateSettings)
+    served = artifact.load(settings.model)
+    recording = record(settings.model, served, images.pictures(settings.images), settings.max_batch, settings.threads)
+    capacity = settings.replicas * always_last_capacity(recording)
+    print(f"1× is {capacity:.0f}/s, always the last exit")
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for load in settings.loads:
+        schedule = DRAW[settings.shape](load * capacity, settings.requests / (load * capacity), rng(settings))
+        for name, policy in policies(served.metadata, recording, settings).items():
+            curves.setdefault(name, []).append(run(name, policy, schedule, recording, served.metadata, settings, load))
+    print(table(curves))
+    plots.compare(curves, report.RESULTS / f"simulate-{settings.shape}.png")
+    report.write(
+        "simulate", {"settings": settings.model_dump(mode="json"), "capacity": round(capacity, 1), "runs": curves}
+    )
+
+
+def rng(settings: SimulateSettings) -> np.random.Generator:
+    return np.random.default_rng(settings.seed)
+
+
+def always_last_capacity(recording: Recording) -> float:
+    """Images per second of one engine that goes to the last exit, at its best batch size."""
+    sizes = recording.sizes
+    return max(
+        size / sum(float(by_size[size].mean()) + recording.per_run for by_size in recording.stages) for size in sizes
+    )
+
+
+def policies(metadata: Metadata, recording: Recording, settings: SimulateSettings) -> dict[str, Callable[[], Policy]]:
+    exits, budget = len(metadata.exits), settings.budget_ms / 1000
+
+    def fifo(**options: Any) -> Callable[[], Policy]:
+        return lambda: Fifo(exits, max_batch=settings.max_batch, **options)
+
+    def ours() -> Policy:
+        points = metadata.operating_points
+        return Scheduler(recording.times(), points, max_batch=settings.max_batch, max_queue=settings.max_queue)
+
+    return {
+        "always last": fifo(),
+        "always last, refusing": fifo(timeout=budget),
+        **{f"always exit {number}": fifo(last=number) for number in range(1, exits)},
+        "confidence only": fifo(thresholds=metadata.default_thresholds),
+        "anytime": ours,
+        ORACLE: ours,
+    }
+
+
+ORACLE = "anytime that knows the right exits"
+
+
+def run(
+    name: str,
+    policy: Callable[[], Policy],
+    schedule: np.ndarray,
+    recording: Recording,
+    metadata: Metadata,
+    settings: SimulateSettings,
+    load: float,
+) -> dict[str, Any]:
+    start = time.perf_counter()
+    known = clairvoyant(recording) if name == ORACLE else recording
+    replicas = [policy() for _ in range(settings.replicas)]
+    result = simulate(replicas, schedule, known, settings.budget_ms / 1000, metadata.default_thresholds, rng(settings))
+    took = time.perf_counter() - start
+    figures = summary(result, schedule, metadata.depths) | {"load": load, "simulated_in_seconds": round(took, 2)}
+    return figures
+
+
+def clairvoyant(recording: Recording) -> Recording:
+    """Sure exactly where an exit is right; where none is, at once, for nothing can be gained."""
+    confidences = [[float(one) for one in right] if any(right) else [1.0] * len(right) for right in recording.right]
+    return Recording(confidences, recording.right, recording.stages, recording.outside, recording.per_run)
+
+
+def summary(result: Simulated, schedule: np.ndarray, depths: Sequence[float]) -> dict[str, Any]:
+    answered, in_budget = result.exit > 0, result.in_budget()
+    counts = Counter(
+        (int(exit_), str(reason)) for exit_, reason in zip(result.exit, result.reason, strict=True) if exit_
+    )
+    exits: dict[str, dict[str, int]] = {}
+    for (exit_, reason), count in sorted(counts.items()):
+        exits.setdefault(str(exit_), {})[reason] = count
+    latency = result.latency[answered]
+    return {
+        "sent": len(schedule),
+        "offered_per_second": round(len(schedule) / float(schedule[-1]), 1),
+        "attainment": round(float(in_budget.mean()), 4),
+        "refused": round(float((~answered).mean()), 4),
+        "goodput_per_second": round(float((in_budget & result.right).sum() / schedule[-1]), 1),
+        "accuracy": round(float(result.right[answered].mean()), 4) if answered.any() else None,
+        "mean_depth": round(float(np.array(depths)[result.exit[answered] - 1].mean()), 4) if answered.any() else None,
+        "exits": exits,
+        "latency_ms": {f"p{q:g}": round(float(np.percentile(latency, q)) * 1000, 2) for q in (50, 99, 99.9)},
+    }
+
+
+def table(curves: dict[str, list[dict[str, Any]]]) -> str:
+    rows = [["policy", "load", "in budget", "refused", "right in budget/s", "accuracy", "depth", "p50 / p99 ms"]]
+    for name, runs in curves.items():
+        for one in runs:
+            latency = one["latency_ms"]
+            rows.append(
+                [
+                    name,
+                    f"{one['load']:g}×",
+                    f"{one['attainment']:.2%}",
+                    f"{one['refused']:.2%}",
+                    f"{one['goodput_per_second']:.0f}",
+                    f"{one['accuracy'] or math.nan:.2%}",
+                    f"{one['mean_depth'] or math.nan:.3f}",
+                    f"{latency['p50']:.1f} / {latency['p99']:.1f}",
+                ]
+            )
+    return as_markdown(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What other servers do: first come, first served, a batch at a time to its end."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+
+from service.policy import Reason
+from service.scheduler import Job, Run
+
+
+class Fifo:
+    """Has the scheduler's methods. Batches are of whoever waits, up to `max_batch`; jobs leave at `last` or where sure.
+
+    `timeout`: seconds in the queue after which a job is refused when its turn comes, as Triton's queue policy does.
+    """
+
+    def __init__(
+        self,
+        exits: int,
+        *,
+        max_batch: int,
+        last: int | None = None,
+        thresholds: Sequence[float] | None = None,
+        timeout: float = math.inf,
+    ) -> None:
+        self.max_batch, self.timeout = max_batch, timeout
+        self.last = last or exits
+        self.thresholds = thresholds or (math.inf,) * (exits - 1)
+        self.queue: deque[Job] = deque()
+        self.batch: list[Job] = []
+        self.stage = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self.queue)
+
+    @property
+    def idle(self) -> bool:
+        return not self.queue and not self.batch
+
+    def admit(self, job: Job, now: float) -> None:
+        job.admitted = now
+        self.queue.append(job)
+
+    def next(self, now: float) -> Run:
+        refused: list[Job] = []
+        if not self.batch:
+            self.stage = 0
+            while self.queue and len(self.batch) < self.max_batch:
+                job = self.queue.popleft()
+                (refused if now - job.admitted > self.timeout else self.batch).append(job)
+        self.stage += 1
+        return Run(self.stage, self.batch, refused)
+
+    def reached(self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], now: float) -> list[Reason | None]:
+        reasons: list[Reason | None] = [
+            Reason.FINAL
+            if stage == self.last
+            else (Reason.CONFIDENT if confidence >= self.thresholds[stage - 1] else None)
+            for confidence in confidences
+        ]
+        for job, confidence in zip(jobs, confidences, strict=True):
+            job.confidences.append(confidence)
+        self.batch = [job for job, reason in zip(jobs, reasons, strict=True) if reason is None]
+        return reasons
