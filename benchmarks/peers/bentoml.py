@@ -1,6 +1,7 @@
-"""BentoML with adaptive batching: `max_latency_ms` is the budget, beyond which its dispatcher refuses with 503.
+"""BentoML with adaptive batching. `max_latency_ms`, beyond which its dispatcher refuses with 503, is 4 × the budget.
 
-`concurrency` matches the batch, as its documentation advises; `max_concurrency` refuses what exceeds batch and queue.
+By trial of 1, 4 and 40 ×: at the budget itself it refused most requests in one run of two. `concurrency` matches the
+batch, as its documentation advises; `max_concurrency` refuses with 429 what exceeds batch and queue.
 """
 
 import os
@@ -18,7 +19,7 @@ class Classifier:
     def __init__(self) -> None:
         self.network = Network()
 
-    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=round(BUDGET * 1000))
+    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=round(4 * BUDGET * 1000))
     def classify(self, images: list[Image]) -> list[int]:
         return self.network.classes([self.network.pixels(image) for image in images])
 

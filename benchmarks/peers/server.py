@@ -16,7 +16,7 @@ from benchmarks.load.targets import Target
 from benchmarks.peers.targets import PEERS
 
 ENVIRONMENTS = Path(".venv-peers")
-READY_WITHIN = 90
+READY_WITHIN = 120
 STOP_WITHIN = 20
 
 
