@@ -10,8 +10,8 @@ from training.report import as_markdown
 Runs = Mapping[str, Sequence[Mapping[str, Any]]]
 """Of one server: by load, the figures of each repeat."""
 
-HEADER = ["measured with", "server", "load", "in budget", "lowest – highest", "accuracy", "right in budget/s"]
-HEADER += ["p50 / p99 ms", "refused", "given up"]
+HEADER = ["measured with", "server", "load", "in budget", "lowest – highest", "accuracy", "points below last exit"]
+HEADER += ["right in budget/s", "p50 / p99 ms", "refused", "given up"]
 
 
 def table(peers: Mapping[str, Mapping[str, Any]]) -> str:
@@ -32,6 +32,7 @@ def cells(repeats: Sequence[Mapping[str, Any]]) -> list[str]:
         percent(statistics.median(shares)),
         f"{percent(min(shares))} – {percent(max(shares))}",
         percent(median(repeats, "accuracy")),
+        number(median(repeats, "points_below_last_exit"), 2),
         number(median(repeats, "goodput_per_second"), 0),
         f"{number(typical['latency_ms']['p50'], 1)} / {number(typical['latency_ms']['p99'], 1)}",
         refusals(typical),
@@ -51,7 +52,7 @@ def curves(peers: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, A
         for server, runs in found["servers"].items():
             for load, figures in runs.items():
                 repeats.setdefault(server, {}).setdefault(load, []).extend(figures)
-    figures = ("load", "accuracy", "attainment", "goodput_per_second")
+    figures = ("load", "points_below_last_exit", "attainment", "goodput_per_second")
     return {
         server: [{figure: median(each, figure) for figure in figures} for each in by_load.values()]
         for server, by_load in repeats.items()

@@ -76,6 +76,7 @@ def test_medians_over_repeats() -> None:
             "sent": 100,
             "attainment": share,
             "accuracy": None if share == 0 else share,
+            "points_below_last_exit": None if share == 0 else 1 - share,
             "goodput_per_second": 100 * share,
             "latency_ms": {"p50": None, "p99": None},
             "refused": {"503": 10},
@@ -90,5 +91,7 @@ def test_medians_over_repeats() -> None:
     assert "60.0 % | 50.0 % – 70.0 %" in lines[2]
     assert "failed: no answer" in lines[-1]
     curves = comparison.curves(peers)
-    assert curves["ours"] == [{"load": 1.0, "accuracy": 0.7, "attainment": 0.7, "goodput_per_second": 70}]
-    assert curves["one"][0]["accuracy"] is None
+    assert curves["ours"] == [
+        {"load": 1.0, "points_below_last_exit": pytest.approx(0.3), "attainment": 0.7, "goodput_per_second": 70}
+    ]
+    assert curves["one"][0]["points_below_last_exit"] is None
