@@ -1,6 +1,8 @@
 """`python -m benchmarks.peers`: each peer in turn with our own server, under the same loads, on this machine."""
 
 import json
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,7 @@ class PeerSettings(BaseSettings):
 
 def main() -> None:
     settings = CliApp.run(PeerSettings)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that no server is left behind
     pictures = images.pictures(IMAGES)
     file = report.RESULTS / "peers.json"
     results = json.loads(file.read_text())["figures"] if file.exists() else {}
