@@ -3,6 +3,7 @@ PYTHON ?= python3
 EXTRA ?= cpu
 SERVE := .venv
 DEV := .venv-dev
+PEERS := mosec litserve bentoml ray pytriton
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?=
 
@@ -16,7 +17,7 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
 	touch $@
 
-.PHONY: serve test check format train table export bench lock
+.PHONY: serve test check format train table export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded model; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
@@ -44,12 +45,22 @@ export: $(DEV)/installed  ## make an artifact of what `make train` left, in plac
 	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx $(ARGS)
 
 bench: $(DEV)/installed  ## measure, side by side in one run; results go to benchmarks/results/
+	$(DEV)/bin/python -m benchmarks.overload
 	$(DEV)/bin/python -m benchmarks.stages
 	$(DEV)/bin/python -m benchmarks.http
 	$(DEV)/bin/python -m benchmarks.accuracy
 	$(DEV)/bin/python -m benchmarks.budget
 	$(DEV)/bin/python -m benchmarks.operating_points
 	$(DEV)/bin/python -m benchmarks.training_cost
+
+.venv-peers/%/installed: benchmarks/peers/requirements/%.txt
+	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench-peers: $(DEV)/installed  ## other servers of the same network, in turn; ARGS='--peers mosec' measures that one only
+	-$(MAKE) --keep-going $(PEERS:%=.venv-peers/%/installed)
+	$(DEV)/bin/python -m benchmarks.peers $(ARGS)
 
 lock:  ## write constraints.txt anew: the newest versions that fit together
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -14,21 +14,26 @@ Curve = Sequence[Mapping[str, Any]]
 
 def compare(curves: Mapping[str, Curve], file: Path) -> None:
     """Write a PNG of attainment against accuracy, and of goodput against load, a curve per server."""
-    figure = Figure(figsize=(13, 5), layout="constrained")
+    figure = Figure(figsize=(14, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, runs in curves.items():
         attainment(left, name, runs)
         right.plot([one["load"] for one in runs], [one["goodput_per_second"] for one in runs], marker="o", label=name)
-    left.set(xlabel="accuracy of the answers, %", ylabel="answered within the budget, % of all sent", ylim=(-3, 103))
+    left.set(
+        xlabel="accuracy less that of the last exit on the same images, points",
+        ylabel="answered within the budget, % of all sent",
+        ylim=(-3, 103),
+    )
     right.set(xlabel="offered load, × capacity at the last exit", ylabel="right answers within the budget, per second")
     right.set_ylim(bottom=0)
-    right.legend()
+    figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
     FigureCanvasAgg(figure).print_png(file)
 
 
 def attainment(panel: Axes, name: str, runs: Curve) -> None:
     """Each point says its load; a run without answers has no accuracy and no point."""
-    points = [(100 * one["accuracy"], 100 * one["attainment"], one["load"]) for one in runs if one["accuracy"]]
+    answered = [one for one in runs if one["points_below_last_exit"] is not None]
+    points = [(-one["points_below_last_exit"], 100 * one["attainment"], one["load"]) for one in answered]
     drawn = panel.plot([point[0] for point in points], [point[1] for point in points], marker="o", label=name)
     for accuracy, share, load in points:
         panel.annotate(

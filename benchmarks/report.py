@@ -23,7 +23,14 @@ def save(name: str, figures: dict[str, Any]) -> None:
 
 def write(name: str, figures: dict[str, Any]) -> None:
     """To `results/NAME.json`, with machine, revision, versions and date."""
-    provenance = {
+    RESULTS.mkdir(exist_ok=True)
+    document = {"figures": figures, "provenance": provenance(name)}
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def provenance(name: str) -> dict[str, Any]:
+    """Where and with what the benchmark runs."""
+    return {
         "command": " ".join([f"python -m benchmarks.{name}", *sys.argv[1:]]),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -31,9 +38,6 @@ def write(name: str, figures: dict[str, Any]) -> None:
         "versions": {package: version(package) for package in ("onnxruntime", "numpy", "fastapi", "uvicorn")},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    RESULTS.mkdir(exist_ok=True)
-    document = {"figures": figures, "provenance": provenance}
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
 def processor() -> str:

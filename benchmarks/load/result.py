@@ -69,6 +69,7 @@ class Result:
         Shares are of all requests sent, durations in ms.
         """
         given = [answer for answer in self.answers if answer is not None]
+        met = [answer.budget_met for answer in given if answer.budget_met is not None]
         return {
             "sent": self.sent,
             "offered_per_second": round(self.sent / seconds, 1),
@@ -77,7 +78,7 @@ class Result:
             "given_up": self.given_up,
             "errors": self.errors,
             "attainment": share(self.in_budget),
-            "attainment_by_server": rounded(sum(bool(one.budget_met) for one in given) / self.sent if given else None),
+            "attainment_by_server": rounded(sum(met) / self.sent) if met else None,
             "goodput_per_second": round(int((self.in_budget & self.right).sum()) / seconds, 1),
             "accuracy": share(self.right[self.answered]),
             "accuracy_in_budget": share(self.right[self.in_budget]),

@@ -1,0 +1,102 @@
+"""`python -m benchmarks.peers`: each peer in turn with our own server, under the same loads, on this machine."""
+
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+
+from benchmarks import arrivals, images, plots, report
+from benchmarks.capacity import AlwaysLast, always_last
+from benchmarks.load.drive import Pictures, drive
+from benchmarks.load.targets import Target, anytime
+from benchmarks.peers import comparison
+from benchmarks.peers.model import BUDGET
+from benchmarks.peers.network import networks
+from benchmarks.peers.server import PeerFailed, peer_server
+from benchmarks.server import Server
+
+IMAGES = 2000
+MULTIPLES = (0.5, 1, 2)
+OURS = "anytime"
+PeerName = Literal["mosec", "litserve", "bentoml", "ray", "pytriton"]
+PEERS: list[PeerName] = ["mosec", "litserve", "bentoml", "ray", "pytriton"]
+
+
+class PeerSettings(BaseSettings):
+    """Measure other servers of the same network beside this one, one at a time. The others' last results are kept."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m benchmarks.peers", cli_kebab_case=True)
+
+    peers: list[PeerName] = Field(PEERS, description="which peers, each in turn with our server")
+    repeats: int = Field(3, ge=1, description="runs of each server at each load")
+    seconds: float = Field(8, gt=0, description="length of a run, in seconds")
+
+
+def main() -> None:
+    settings = CliApp.run(PeerSettings)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that no server is left behind
+    pictures = images.pictures(IMAGES)
+    file = report.RESULTS / "peers.json"
+    results = json.loads(file.read_text())["figures"] if file.exists() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        models = networks(Path(folder))
+        for peer in settings.peers:
+            results[peer] = beside(peer, models, pictures, settings)
+            report.write("peers", results)
+    text = comparison.table(results)
+    print(text)
+    (report.RESULTS / "peers.md").write_text(f"{text}\n")
+    plots.compare(comparison.curves(results), report.RESULTS / "peers.png")
+
+
+def beside(peer: str, models: dict[str, Path], pictures: Pictures, settings: PeerSettings) -> dict[str, Any]:
+    """Our server, then the peer with each network; whatever fails is told in place of figures."""
+    servers: dict[str, Any] = {}
+    failed = None
+    with our_server() as target:
+        last = always_last(target.url, pictures)
+        servers[OURS] = measured(target, last, pictures, settings)
+    try:
+        for network, model in models.items():
+            with peer_server(peer, model, pictures) as target:
+                servers[f"{peer}, {network}"] = measured(target, last, pictures, settings)
+    except PeerFailed as error:
+        failed = str(error)
+    return {
+        "always_last_per_second": round(last.per_second, 1),
+        "servers": servers,
+        "failed": failed,
+        "provenance": report.provenance("peers"),
+    }
+
+
+@contextmanager
+def our_server() -> Iterator[Target]:
+    with Server("--threads", "1") as server:
+        yield anytime(str(server.client.base_url), BUDGET)
+
+
+def measured(target: Target, last: AlwaysLast, pictures: Pictures, settings: PeerSettings) -> dict[str, Any]:
+    """By load, the figures of each repeat, after a warm-up; every server gets the same schedules."""
+    rng = np.random.default_rng(0)
+    for multiple in (0.5, 2):
+        drive(target, arrivals.poisson(multiple * last.per_second, 2, rng), pictures, BUDGET)
+    runs: dict[str, Any] = {}
+    for _ in range(settings.repeats):
+        for multiple in MULTIPLES:
+            schedule = arrivals.poisson(multiple * last.per_second, settings.seconds, rng)
+            figures = last.compared(drive(target, schedule, pictures, BUDGET), settings.seconds)
+            runs.setdefault(f"{multiple:g}×", []).append(figures)
+    return runs
+
+
+if __name__ == "__main__":
+    main()
