@@ -49,6 +49,7 @@ bench: $(DEV)/installed  ## measure, side by side in one run; results go to benc
 	$(DEV)/bin/python -m benchmarks.accuracy
 	$(DEV)/bin/python -m benchmarks.budget
 	$(DEV)/bin/python -m benchmarks.operating_points
+	$(DEV)/bin/python -m benchmarks.precision
 	$(DEV)/bin/python -m benchmarks.training_cost
 
 lock:  ## write constraints.txt anew: the newest versions that fit together

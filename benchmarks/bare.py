@@ -13,9 +13,9 @@ from service.stages import OnnxStages
 from service.times import StageTimes, batch_sizes
 
 
-def bare_engine(served: Artifact, max_batch: int) -> Engine:
+def bare_engine(served: Artifact, max_batch: int, threads: int = 0) -> Engine:
     return Engine(
-        stages=OnnxStages(served, "cpu", threads=0),
+        stages=OnnxStages(served, "cpu", threads),
         times=StageTimes(len(served.metadata.exits), batch_sizes(max_batch)),
         calibration=Calibration.of(served.metadata),
         max_batch=max_batch,
