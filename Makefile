@@ -51,6 +51,7 @@ bench: $(DEV)/installed  ## measure, side by side in one run; results go to benc
 	$(DEV)/bin/python -m benchmarks.accuracy
 	$(DEV)/bin/python -m benchmarks.budget
 	$(DEV)/bin/python -m benchmarks.operating_points
+	$(DEV)/bin/python -m benchmarks.precision
 	$(DEV)/bin/python -m benchmarks.training_cost
 
 .venv-peers/%/installed: benchmarks/peers/requirements/%.txt

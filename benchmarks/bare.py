@@ -14,10 +14,10 @@ from service.stages import OnnxStages
 from service.times import StageTimes, batch_sizes
 
 
-def bare_engine(served: Artifact, max_batch: int) -> Engine:
+def bare_engine(served: Artifact, max_batch: int, threads: int = 0) -> Engine:
     times = StageTimes(len(served.metadata.exits), batch_sizes(max_batch))
     engine = Engine(
-        stages=OnnxStages(served, "cpu", threads=0),
+        stages=OnnxStages(served, "cpu", threads),
         scheduler=Scheduler(times, served.metadata.operating_points, max_batch=max_batch, max_queue=max_batch),
         calibration=Calibration.of(served.metadata),
         clock=time.monotonic,

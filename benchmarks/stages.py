@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -13,26 +14,31 @@ from service import artifact
 from service.settings import EMBEDDED_MODEL
 from service.stages import OnnxStages, default_threads, session_options
 
+BATCHES = (1, 8, 32)
 ROUNDS = 15
 SECONDS_PER_ROUND = 0.3
 
 
 def main() -> None:
-    served = artifact.load(EMBEDDED_MODEL)
-    inputs = images.inputs(images.pngs(images.fashion_mnist())[:32], served.metadata.input)
+    metadata = artifact.load(EMBEDDED_MODEL).metadata
+    inputs = images.inputs(images.pngs(images.fashion_mnist())[: max(BATCHES)], metadata.input)
     print("stage chain ÷ whole graph:")
     figures: dict[str, float] = {}
     for threads in sorted({1, default_threads()}):
-        stages = OnnxStages(served, "cpu", threads)
-        whole = onnxruntime.InferenceSession(
-            EMBEDDED_MODEL, session_options(threads), providers=["CPUExecutionProvider"]
-        )
-        for size in (1, 8, 32):
-            batch = inputs[:size]
-            ratio, seconds = compare(partial(chain, stages, batch), partial(whole.run, None, {"image": batch}))
+        for size, (ratio, seconds) in chain_against_whole(EMBEDDED_MODEL, inputs, threads).items():
             figures[f"threads_{threads}_batch_{size}_ratio"] = round(ratio, 3)
             figures[f"threads_{threads}_batch_{size}_ms_per_image"] = round(seconds / size * 1000, 3)
     report.save("stages", figures)
+
+
+def chain_against_whole(path: Path, inputs: np.ndarray, threads: int) -> dict[int, tuple[float, float]]:
+    """By batch size: the ratio of their times, and seconds of the whole graph."""
+    stages = OnnxStages(artifact.load(path), "cpu", threads)
+    whole = onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
+    return {
+        size: compare(partial(chain, stages, inputs[:size]), partial(whole.run, None, {"image": inputs[:size]}))
+        for size in BATCHES
+    }
 
 
 def chain(stages: OnnxStages, features: np.ndarray | None) -> None:

@@ -36,13 +36,18 @@ class Network:
     provenance: dict[str, Any]
 
 
+def fitted_images(held_out: int) -> int:
+    """How many of the held-out images, the first, are for fitting."""
+    return round(held_out * FITTED)
+
+
 def metadata(network: Network, logits: Tensor, labels: Tensor) -> dict[str, Any]:
     """The JSON document of schema 1 without `version`; `logits` (K×N×classes) and `labels` of held-out images.
 
     The first of them are for fitting, the others for promises and for every figure in the document, so their order must
     be random.
     """
-    fitted = round(len(labels) * FITTED)
+    fitted = fitted_images(len(labels))
     calibration = calibrate(logits[:, :fitted], labels[:fitted])
     probabilities = calibration.probabilities(logits)
     confidences, classes = probabilities.max(dim=2)

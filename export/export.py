@@ -2,19 +2,23 @@
 
 import datetime
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnxruntime
+import torch
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
 from export import artifact
 from export.artifact import Network
 from export.graph import to_onnx
-from export.operating_points import sentence
-from export.verification import run, verify
+from export.precision import Calibrated, Precision, below, check, compare, in_precision
+from export.quantisation import BATCH, IMAGES
+from export.summary import lines
+from export.verification import VerificationError, run, verify
 from training import checkpoint, datasets
 from training.checkpoint import Checkpoint
 from training.config import TrainConfig
@@ -28,8 +32,8 @@ VERIFIED_IMAGES = 256  # the first of the validation split
 class ExportConfig(BaseSettings):
     """Write the artifact of a trained network: one ONNX file, checked against torch on real images.
 
-    Temperatures, thresholds and their promises are made on the validation split of the training run. Other command:
-    `python -m export evaluate --help`.
+    Temperatures, thresholds and their promises are made on the validation split of the training run, with the graph in
+    the precision that it is written in. Other command: `python -m export evaluate --help`.
     """
 
     model_config = SettingsConfigDict(
@@ -37,38 +41,68 @@ class ExportConfig(BaseSettings):
     )
 
     source: CliPositionalArg[Path] = Field(
-        description="checkpoint.pt of a run of python -m training, or an artifact whose exits are to be calibrated anew"
+        description="checkpoint.pt of a run of python -m training, or an artifact: its exits are calibrated anew"
     )
     out: CliPositionalArg[Path] = Field(description="artifact to write, whole or not at all")
     name: str = Field("", description="name of the model in answers and metrics; default: the file's name")
     data: Path | None = Field(None, description="folder of the data set; default: the one of the training run")
     originals: Path | None = Field(None, description="folder of the original files; default: that of the training run")
+    precision: Precision = Field(
+        "fp32", description="int8: integers for CPUs, calibrated on held-out images; fp16: half precision for GPUs"
+    )
+    max_precision_drop: float = Field(
+        0.01, ge=0, le=1, description="most accuracy that int8 or fp16 may cost an exit, 0-1; else nothing is written"
+    )
 
 
 def export(config: ExportConfig) -> None:
     """Raises ValueError for a source that is neither, VerificationError if the graph is not the network."""
+    model, network, splits = opened(config)
+    made = calibrated(model, network, splits)
+    if config.precision != network.provenance["precision"]:
+        made = lowered(made, network, splits, config)
+    elif before := made.document["provenance"].get("against_fp32"):
+        before["below_last_exit"] = below(before["accuracy"][-1], made.document)
+    made.document["version"] = artifact.content_version(made.model, made.document)
+    artifact.write(made.model, made.document, config.out)
+    print(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB; each exit's answer: {made.document['answer']}")
+    print("\n".join(lines(made.document)))
+
+
+def opened(config: ExportConfig) -> tuple[onnx.ModelProto, Network, Splits]:
+    """What the source holds, and the images it was made with; its provenance says in which precision it is."""
     name = config.name or config.out.stem
     places = {key: value for key in ("data", "originals") if (value := getattr(config, key)) is not None}
     if config.source.suffix == ".onnx":
         model, before = artifact.read(config.source)
         network = known(before, name)
-        splits = datasets.load(data_settings(before["provenance"]["training"], places))
-    else:
-        trained = checkpoint.load(config.source)
-        splits = datasets.load(data_settings(trained.config, places))
-        model, network = converted(trained, splits, name, hashlib.sha256(config.source.read_bytes()).hexdigest())
+        if (precision := network.provenance["precision"]) not in {"fp32", config.precision}:
+            raise ValueError(f"{config.source} is in {precision}: only from fp32 can {config.precision} be made")
+        return model, network, datasets.load(data_settings(before["provenance"]["training"], places))
+    trained = checkpoint.load(config.source)
+    splits = datasets.load(data_settings(trained.config, places))
+    sha256 = hashlib.sha256(config.source.read_bytes()).hexdigest()
+    return *converted(trained, splits, name, sha256), splits
 
+
+def calibrated(model: onnx.ModelProto, network: Network, splits: Splits) -> Calibrated:
+    """Raises VerificationError where a logit of the held-out images is not a number, or infinite."""
     logits = run(model, splits.inputs(splits.validation, VERIFIED_IMAGES))
-    document = artifact.metadata(network, logits, splits.validation.labels)
-    document["version"] = artifact.content_version(model, document)
-    artifact.write(model, document, config.out)
+    if not logits.isfinite().all():
+        raise VerificationError("some logits are not finite: the values inside exceed the range of the precision")
+    return Calibrated(model, artifact.metadata(network, logits, splits.validation.labels), logits)
 
-    print(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB; each exit's answer: {document['answer']}")
-    for number, spec in enumerate(document["exits"], start=1):
-        calibration = f"calibration error {spec['ece_uncalibrated']:.4f}, scaled {spec['ece']:.4f}"
-        print(f"exit {number}: accuracy {spec['accuracy']:.2%}, {calibration}")
-    for point, promise in document["operating_points"].items():
-        print(sentence(point, promise))
+
+def lowered(exact: Calibrated, network: Network, splits: Splits, config: ExportConfig) -> Calibrated:
+    """The same in the precision asked for, calibrated anew. Raises VerificationError where too much is lost."""
+    fitted = torch.arange(artifact.fitted_images(len(splits.validation)))[:IMAGES]
+    images = splits.inputs(splits.validation.subset(fitted), BATCH)
+    model = in_precision(exact.model, config.precision, images)
+    network = replace(network, provenance={**network.provenance, "precision": config.precision})
+    made = calibrated(model, network, splits)
+    check(exact, made, config.max_precision_drop)
+    made.document["provenance"]["against_fp32"] = compare(exact, made)
+    return made
 
 
 def data_settings(training: dict[str, Any], changed: dict[str, Any]) -> TrainConfig:
@@ -98,6 +132,7 @@ def converted(trained: Checkpoint, splits: Splits, name: str, sha256: str) -> tu
         },
         macs=torch_network.cumulative_macs(trained.image_shape),
         provenance={
+            "precision": "fp32",
             "checkpoint_sha256": sha256,
             "training": trained.config,
             "training_environment": trained.environment,
@@ -111,9 +146,10 @@ def converted(trained: Checkpoint, splits: Splits, name: str, sha256: str) -> tu
 
 
 def known(document: dict[str, Any], name: str) -> Network:
-    """The network of an earlier artifact."""
+    """The network of an earlier artifact; those from before there was a choice are in fp32."""
     macs = [spec["macs"] for spec in document["exits"]]
-    return Network(name, document["classes"], document["input"], macs, {**document["provenance"], **origin()})
+    provenance = {"precision": "fp32", **document["provenance"], **origin()}
+    return Network(name, document["classes"], document["input"], macs, provenance)
 
 
 def origin() -> dict[str, Any]:

@@ -10,7 +10,6 @@ import torch
 
 from export.evaluation.evaluate import EvaluateConfig, evaluate
 from export.evaluation.figures import Recorded, anytime, figures
-from export.export import ExportConfig, export
 from service import artifact as reader
 from service.artifact import Artifact
 from service.calibration import Calibration
@@ -19,14 +18,6 @@ from training.checkpoint import load
 from training.config import TrainConfig
 from training.evaluate import accuracies, exit_logits
 from training.train import CHECKPOINT, train
-
-
-@pytest.fixture(scope="module")
-def artifact(tiny: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    train(tiny)
-    path = tmp_path_factory.mktemp("artifact") / "tiny.onnx"
-    export(ExportConfig(source=tiny.out / CHECKPOINT, out=path))
-    return path
 
 
 def test_an_artifact_is_evaluated_on_its_test_images(tiny: TrainConfig, artifact: Path, tmp_path: Path) -> None:

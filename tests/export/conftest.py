@@ -1,0 +1,16 @@
+from pathlib import Path
+
+import pytest
+
+from export.export import ExportConfig, export
+from training.config import TrainConfig
+from training.train import CHECKPOINT, train
+
+
+@pytest.fixture(scope="session")
+def artifact(tiny: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the run of seconds, in fp32."""
+    train(tiny)
+    path = tmp_path_factory.mktemp("artifact") / "tiny.onnx"
+    export(ExportConfig(source=tiny.out / CHECKPOINT, out=path))
+    return path
