@@ -15,14 +15,19 @@ from service.settings import EMBEDDED_MODEL
 
 def main() -> None:
     """`python -m benchmarks.heavier OUT.onnx [SOURCE.onnx]`"""
-    out, *source = map(Path, sys.argv[1:])
-    model, document = artifact.read(source[0] if source else EMBEDDED_MODEL)
+    widened(*map(Path, sys.argv[1:]))
+
+
+def widened(out: Path, source: Path = EMBEDDED_MODEL) -> Path:
+    """Write the artifact, and return where."""
+    model, document = artifact.read(source)
     widen(model)
     for spec in document["exits"]:
         spec["macs"] *= 4
     document["name"] += "-widened"
     document["version"] = artifact.content_version(model, document)
     artifact.write(model, document, out)
+    return out
 
 
 def widen(model: onnx.ModelProto) -> None:

@@ -1,20 +1,30 @@
-"""What overload does to the answers: one engine thread, loads in multiples of what it could answer at the last exit."""
+"""What overload does to the answers: one engine thread, loads in multiples of what it could answer at the last exit.
+
+`python -m benchmarks.overload [MODEL.onnx]`: without a model, the embedded network widened to four times its work, so that
+the engine is at its limit and not HTTP. The simulator is asked to foretell every run.
+"""
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from benchmarks import arrivals, images, plots, report, tables
+from benchmarks import arrivals, heavier, images, plots, report, tables
 from benchmarks.arrivals import Times
 from benchmarks.capacity import always_last
-from benchmarks.load.drive import drive
+from benchmarks.load.drive import Pictures, drive
 from benchmarks.load.result import Result
 from benchmarks.load.targets import anytime
 from benchmarks.server import Server
+from benchmarks.simulate.recording import record
+from benchmarks.simulate.replica import simulate
+from service import artifact
+from service.scheduler import Scheduler
 
 BUDGET = 0.05
-IMAGES = 2000
+IMAGES = 1000
 MULTIPLES = {f"{multiple:g}×": multiple for multiple in (0.5, 1, 2, 3)}
 SECONDS = 20
 OVERLOAD, AFTER = 30, 15
@@ -26,15 +36,20 @@ NORMAL = 1.5
 
 def main() -> None:
     pictures = images.pictures(IMAGES)
-    with Server("--threads", "1", *sys.argv[1:]) as server:
-        url = str(server.client.base_url)
-        last = always_last(url, pictures)
-        target = anytime(url, BUDGET)
-        runs = {name: drive(target, each, pictures, BUDGET) for name, each in schedules(last.per_second).items()}
-    rows = {name: last.compared(result, seconds(name)) for name, result in runs.items()}
+    with TemporaryDirectory() as folder:
+        model = Path(sys.argv[1]) if sys.argv[1:] else heavier.widened(Path(folder, "widened.onnx"))
+        with Server("--threads", "1", "--model", str(model)) as server:
+            url = str(server.client.base_url)
+            last = always_last(url, pictures)
+            target, plan = anytime(url, BUDGET), schedules(last.per_second)
+            runs = {name: drive(target, each, pictures, BUDGET) for name, each in plan.items()}
+        told = foretold(model, pictures, plan)
+    rows = {name: last.compared(result, seconds(name)) | {"simulated": told[name]} for name, result in runs.items()}
     normal = float(np.median(endless(runs["1×"])))
     after = recovery(runs[RECOVERY], normal)
     print(f"1× is {last.per_second:.0f}/s, always the last exit\n\n{tables.loads(rows)}\n")
+    for name, row in rows.items():
+        print(f"{name}: {compared(row)}")
     print(f"median at 1×: {normal * 1000:.1f} ms; after the overload: {after}")
     plots.compare({"anytime": [rows[name] for name in MULTIPLES]}, report.RESULTS / "overload.png")
     figures = {
@@ -55,6 +70,31 @@ def schedules(capacity: float) -> dict[str, Times]:
         "bursts of 5×, mean 1×": arrivals.on_off(capacity, 5, 1, 5, SECONDS, rng),
         RECOVERY: arrivals.step(5 * capacity, capacity, OVERLOAD, OVERLOAD + AFTER, rng),
     }
+
+
+def foretold(model: Path, pictures: Pictures, plan: dict[str, Times]) -> dict[str, dict[str, Any]]:
+    """What the simulator makes of the same schedules, with times recorded now."""
+    served = artifact.load(model)
+    recording = record(model, served, pictures, max_batch=32, threads=1)
+    points, thresholds = served.metadata.operating_points, served.metadata.default_thresholds
+    results = {
+        name: simulate(
+            [Scheduler(recording.times(), points, max_batch=32, max_queue=256)],
+            schedule,
+            recording,
+            BUDGET,
+            thresholds,
+            np.random.default_rng(0),
+        )
+        for name, schedule in plan.items()
+    }
+    return {name: result.summary(plan[name], served.metadata.depths) for name, result in results.items()}
+
+
+def compared(row: dict[str, Any]) -> str:
+    """Measured and simulated, in per cent."""
+    pairs = ((key, row[key], row["simulated"][key]) for key in ("attainment", "accuracy"))
+    return ", ".join(f"{key} {tables.percent(real)}, simulated {tables.percent(told)}" for key, real, told in pairs)
 
 
 def seconds(name: str) -> float:

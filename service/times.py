@@ -9,15 +9,18 @@ QUANTILE = 0.95
 WINDOW = 64
 MEMORY = 1.0
 """Seconds after which a measurement is forgotten, so that a slow moment does not forbid a stage for good."""
+DELIVERY_MEMORY = 0.1
+"""The same for the delivery of answers: how busy the event loop is changes faster than what a stage takes."""
 GAIN = 1.05
 """A batch pays up to the size at which an image takes at most so many times what it does at the best size."""
 
 
 class RecentQuantile:
-    """The 95 % quantile of at most 64 durations of the last second, in seconds; `idle` where there are none."""
+    """The 95 % quantile of at most 64 durations of the last `memory` seconds; `idle` where there are none."""
 
-    def __init__(self, idle: float = math.inf) -> None:
+    def __init__(self, idle: float = math.inf, memory: float = MEMORY) -> None:
         self.idle = idle
+        self.memory = memory
         self._durations: deque[tuple[float, float]] = deque(maxlen=WINDOW)
         self._known: float | None = None
         self._until = -math.inf
@@ -28,10 +31,10 @@ class RecentQuantile:
 
     def seconds(self, now: float) -> float:
         if self._known is None or now > self._until:
-            recent = [(at, seconds) for at, seconds in list(self._durations) if now - at <= MEMORY]
+            recent = [(at, seconds) for at, seconds in list(self._durations) if now - at <= self.memory]
             ordered = sorted(seconds for _, seconds in recent)
             self._known = ordered[math.ceil(QUANTILE * len(ordered)) - 1] if ordered else self.idle
-            self._until = recent[0][0] + MEMORY if recent else math.inf
+            self._until = recent[0][0] + self.memory if recent else math.inf
         return self._known
 
 
@@ -51,7 +54,7 @@ class StageTimes:
         self.sizes = sizes
         self._times = [[RecentQuantile() for _ in sizes] for _ in range(stages)]
         self._worthwhile = [sizes[-1]] * stages
-        self.delivery = RecentQuantile(idle=0.0)
+        self.delivery = RecentQuantile(idle=0.0, memory=DELIVERY_MEMORY)
         """From the end of a stage until its answers are out."""
 
     def set_idle(self, stage: int, seconds: Sequence[float]) -> None:

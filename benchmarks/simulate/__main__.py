@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from benchmarks import images, plots, report
 from benchmarks.load.shapes import DRAW, Shape
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.recording import Recording, record
-from benchmarks.simulate.replica import Policy, Simulated, simulate
+from benchmarks.simulate.replica import Policy, simulate
 from service import artifact
 from service.artifact import Metadata
 from service.scheduler import Scheduler
@@ -112,7 +111,7 @@ def run(
     replicas = [policy() for _ in range(settings.replicas)]
     result = simulate(replicas, schedule, known, settings.budget_ms / 1000, metadata.default_thresholds, rng(settings))
     took = time.perf_counter() - start
-    figures = summary(result, schedule, metadata.depths) | {"load": load, "simulated_in_seconds": round(took, 2)}
+    figures = result.summary(schedule, metadata.depths) | {"load": load, "simulated_in_seconds": round(took, 2)}
     return figures
 
 
@@ -120,28 +119,6 @@ def clairvoyant(recording: Recording) -> Recording:
     """Sure exactly where an exit is right; where none is, at once, for nothing can be gained."""
     confidences = [[float(one) for one in right] if any(right) else [1.0] * len(right) for right in recording.right]
     return Recording(confidences, recording.right, recording.stages, recording.outside, recording.per_run)
-
-
-def summary(result: Simulated, schedule: np.ndarray, depths: Sequence[float]) -> dict[str, Any]:
-    answered, in_budget = result.exit > 0, result.in_budget()
-    counts = Counter(
-        (int(exit_), str(reason)) for exit_, reason in zip(result.exit, result.reason, strict=True) if exit_
-    )
-    exits: dict[str, dict[str, int]] = {}
-    for (exit_, reason), count in sorted(counts.items()):
-        exits.setdefault(str(exit_), {})[reason] = count
-    latency = result.latency[answered]
-    return {
-        "sent": len(schedule),
-        "offered_per_second": round(len(schedule) / float(schedule[-1]), 1),
-        "attainment": round(float(in_budget.mean()), 4),
-        "refused": round(float((~answered).mean()), 4),
-        "goodput_per_second": round(float((in_budget & result.right).sum() / schedule[-1]), 1),
-        "accuracy": round(float(result.right[answered].mean()), 4) if answered.any() else None,
-        "mean_depth": round(float(np.array(depths)[result.exit[answered] - 1].mean()), 4) if answered.any() else None,
-        "exits": exits,
-        "latency_ms": {f"p{q:g}": round(float(np.percentile(latency, q)) * 1000, 2) for q in (50, 99, 99.9)},
-    }
 
 
 def table(curves: dict[str, list[dict[str, Any]]]) -> str:

@@ -2,14 +2,16 @@
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.arrivals import Times
+from benchmarks.load.result import mean, percentiles, share
 from benchmarks.simulate.recording import Recording
 from service.errors import RequestError
 from service.policy import Reason
@@ -52,8 +54,28 @@ class Simulated:
     reason: list[Reason | None]
     right: NDArray[np.bool_]
 
-    def in_budget(self) -> NDArray[np.bool_]:
-        return self.latency <= self.budget
+    def summary(self, schedule: Times, depths: Sequence[float]) -> dict[str, Any]:
+        """As the load generator's figures; `depths`: of each exit."""
+        answered, in_budget, span = self.exit > 0, self.latency <= self.budget, float(schedule[-1])
+        return {
+            "sent": len(schedule),
+            "offered_per_second": round(len(schedule) / span, 1),
+            "attainment": share(in_budget),
+            "refused": share(~answered),
+            "goodput_per_second": round(int((in_budget & self.right).sum()) / span, 1),
+            "accuracy": share(self.right[answered]),
+            "mean_depth": mean(np.array(depths)[self.exit[answered] - 1].tolist()),
+            "exits": self.exits_by_reason(),
+            "latency_ms": percentiles(self.latency[answered], (50, 99, 99.9)),
+        }
+
+    def exits_by_reason(self) -> dict[str, dict[str, int]]:
+        counts = Counter(zip(self.exit.tolist(), map(str, self.reason), strict=True))
+        exits: dict[str, dict[str, int]] = {}
+        for (exit_, reason), count in sorted(counts.items()):
+            if exit_:
+                exits.setdefault(str(exit_), {})[reason] = count
+        return exits
 
 
 class Durations:
