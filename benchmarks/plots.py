@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import color_sequences
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,6 +17,8 @@ def compare(curves: Mapping[str, Curve], file: Path) -> None:
     """Write a PNG of attainment against accuracy, and of goodput against load, a curve per server."""
     figure = Figure(figsize=(14, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
+    for panel in (left, right):
+        panel.set_prop_cycle(color=color_sequences["tab20"])
     for name, runs in curves.items():
         attainment(left, name, runs)
         right.plot([one["load"] for one in runs], [one["goodput_per_second"] for one in runs], marker="o", label=name)
@@ -26,6 +29,8 @@ def compare(curves: Mapping[str, Curve], file: Path) -> None:
     )
     right.set(xlabel="offered load, × capacity at the last exit", ylabel="right answers within the budget, per second")
     right.set_ylim(bottom=0)
+    # Wide enough that tenths of a point, which are chance, do not look like differences.
+    left.set_xlim(min(-1.5, left.get_xlim()[0]), max(0.5, left.get_xlim()[1]))
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
     FigureCanvasAgg(figure).print_png(file)
 
