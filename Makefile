@@ -42,7 +42,7 @@ table: $(DEV)/installed  ## compare the methods on Fashion-MNIST, sized for two 
 	$(DEV)/bin/python -m training table --recipe fashion-mnist-cpu $(ARGS)
 
 export: $(DEV)/installed  ## make an artifact of what `make train` left, in place of the embedded one
-	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx $(ARGS)
+	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx --precision int8 $(ARGS)
 
 bench: $(DEV)/installed  ## measure, side by side in one run; results go to benchmarks/results/
 	$(DEV)/bin/python -m benchmarks.overload

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from benchmarks import FP32_MODEL
 from export import artifact
-from service.settings import EMBEDDED_MODEL
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     widened(*map(Path, sys.argv[1:]))
 
 
-def widened(out: Path, source: Path = EMBEDDED_MODEL) -> Path:
+def widened(out: Path, source: Path = FP32_MODEL) -> Path:
     """Write the artifact, and return where."""
     model, document = artifact.read(source)
     widen(model)

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import images, report
+from benchmarks import FP32_MODEL, images, report
 from benchmarks.bare import bare_engine, bare_seconds
 from benchmarks.operating_points import NEVER
 from benchmarks.stages import BATCHES, chain_against_whole
 from export.export import ExportConfig, export
 from service import artifact
-from service.settings import EMBEDDED_MODEL
 from training.config import TrainConfig
 
 IMAGES = 1000
@@ -32,7 +31,7 @@ Seconds = dict[str, float]
 def main() -> None:
     given = [Path(argument) for argument in sys.argv[1:]]
     with TemporaryDirectory() as folder:
-        fp32 = given[0] if given else EMBEDDED_MODEL
+        fp32 = given[0] if given else FP32_MODEL
         paths = {"fp32": fp32, "int8": given[1] if given[1:] else in_int8(fp32, Path(folder))}
         inputs = images.inputs(images.pngs(images.fashion_mnist())[:IMAGES], artifact.load(fp32).metadata.input)
         chains = {precision: chain_against_whole(path, inputs, THREADS) for precision, path in paths.items()}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from benchmarks import FP32_MODEL
 from export import export as exporter
 from export.artifact import read
 from export.export import ExportConfig, export
@@ -16,7 +17,6 @@ from export.precision import Calibrated, Precision, check, in_precision
 from export.verification import VerificationError, run
 from service import artifact as reader
 from service.artifact import Artifact
-from service.settings import EMBEDDED_MODEL
 from service.stages import OnnxStages, session_options
 from tests.service.test_stages import chain
 
@@ -34,7 +34,7 @@ def lowered(request: pytest.FixtureRequest, artifact: Path, tmp_path_factory: py
 @pytest.fixture(scope="module")
 def integers(inputs: Images) -> onnx.ModelProto:
     """The embedded network, calibrated on half of the images."""
-    return in_precision(read(EMBEDDED_MODEL)[0], "int8", torch.from_numpy(inputs[:128]).split(32))
+    return in_precision(read(FP32_MODEL)[0], "int8", torch.from_numpy(inputs[:128]).split(32))
 
 
 def test_the_chain_of_stages_is_the_whole_graph_in_fewer_bits(lowered: Path, inputs: Images) -> None:
@@ -90,9 +90,9 @@ def test_every_stage_computes_in_integers(integers: onnx.ModelProto, embedded: A
 
 def test_the_embedded_network_keeps_its_answers_in_integers(integers: onnx.ModelProto, inputs: Images) -> None:
     unseen = [torch.from_numpy(inputs[128:])]
-    exact, logits = run(read(EMBEDDED_MODEL)[0], unseen), run(integers, unseen)
+    exact, logits = run(read(FP32_MODEL)[0], unseen), run(integers, unseen)
     assert (exact.argmax(dim=2) == logits.argmax(dim=2)).double().mean(dim=1).min() > 0.97
-    assert len(integers.SerializeToString()) < EMBEDDED_MODEL.stat().st_size / 3.5
+    assert len(integers.SerializeToString()) < FP32_MODEL.stat().st_size / 3.5
 
 
 def test_an_artifact_is_calibrated_anew_in_its_own_precision(lowered: Path, tmp_path: Path) -> None:
