@@ -21,7 +21,7 @@ from torch import Tensor
 
 IMAGES = 256
 """Enough for the ranges of the activations. The least and the largest value seen bound them: on the embedded model,
-percentiles and entropy, 64 images or 1,024, change no exit's accuracy by more than chance does."""
+percentiles and entropy, or 1,024 images, change no exit's accuracy by more than chance does."""
 BATCH = 32
 CHANNELS_LAST = (0, 2, 3, 1)
 CHANNELS_FIRST = (0, 3, 1, 2)
