@@ -58,7 +58,9 @@ def transforms(config: TrainConfig, image_shape: Shape, splits: Splits) -> list[
         chosen.append(v2.AutoAugment(v2.AutoAugmentPolicy(config.auto_augment)))
     chosen += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(splits.mean), list(splits.std))]
     if config.cutout:
-        share = min(config.cutout**2 / (height * width), 1.0)
+        if config.cutout >= min(height, width):
+            raise ValueError(f"cutout={config.cutout} must be smaller than the images, {height}×{width}")
+        share = config.cutout**2 / (height * width)
         chosen.append(v2.RandomErasing(p=1.0, scale=(share, share), ratio=(1.0, 1.0)))
     if config.erasing:
         chosen.append(v2.RandomErasing(p=config.erasing))

@@ -74,8 +74,9 @@ def resumable(path: Path, config: TrainConfig) -> Checkpoint | None:
     if not path.exists():
         return None
     before = load(path)
-    wanted = config.model_dump(mode="json", exclude=MACHINE)
-    differing = sorted(name for name, value in wanted.items() if value != "auto" and before.config.get(name) != value)
+    measured = {name for name in MEASURED if getattr(config, name) == "auto"}
+    wanted, made = (one.model_dump(mode="json", exclude=MACHINE | measured) for one in (config, before.settings()))
+    differing = sorted(name for name, value in wanted.items() if made[name] != value)
     if differing:
         raise ValueError(f"{path} was made with another {', '.join(differing)}; give another --out")
     return before
@@ -83,3 +84,5 @@ def resumable(path: Path, config: TrainConfig) -> Checkpoint | None:
 
 # Settings of the machine a run is on, which may change when it goes on elsewhere.
 MACHINE = {"out", "data", "originals", "workers", "resident_gb", "device", "save_steps"}
+# Settings that a run measures where they are `auto`; a checkpoint holds what it chose.
+MEASURED = {"precision", "layout"}

@@ -1,5 +1,6 @@
 """The data sets that training knows, through torchvision's classes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,8 +11,9 @@ from torchvision.datasets.utils import extract_archive
 from training.config import TrainConfig
 from training.data import Files, Images, Splits
 
-# Of ImageNet's training images, as its published networks take them; for image files, which are not all read first.
+# Of ImageNet's training images, as its published networks take them; for all image files, resident or not.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NAMED = 10  # classes at most in a message
 
 
 def load(config: TrainConfig) -> Splits:
@@ -27,8 +29,22 @@ def load(config: TrainConfig) -> Splits:
     validation = in_memory(images.subset(order[: config.validation]), config)
     if isinstance(train, Files) and not train.random_crop:
         train = in_memory(train, config)
-    mean, std = statistics(train.pixels) if isinstance(train, Images) else (IMAGENET_MEAN, IMAGENET_STD)
+    mean, std = statistics(train.pixels) if isinstance(images, Images) else (IMAGENET_MEAN, IMAGENET_STD)
     return Splits(train, validation, classes, mean, std, "center_crop" if config.crop == "resized" else "bilinear")
+
+
+def check_test_set(config: TrainConfig, classes: Sequence[str]) -> None:
+    """Before a run, that its end will find a test set of the same `classes`; no image is read.
+
+    Raises FileNotFoundError where there is none, ValueError where its classes are others. Sets that are no image files
+    come in one piece.
+    """
+    if config.dataset not in ("imagenet", "folder"):
+        return
+    _, found = read(config, train=False)
+    if found != list(classes):
+        other = ", ".join(sorted({*classes} ^ {*found})[:NAMED])
+        raise ValueError(f"the test images in {config.data} have other classes than the training images: {other}")
 
 
 def test_images(config: TrainConfig) -> Images | Files:

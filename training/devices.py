@@ -1,11 +1,11 @@
 """One process or several: Lightning Fabric sets them up as torchrun says, batch norm is shared among them."""
 
 import os
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch import Tensor, distributed, nn
 
 from training.config import TrainConfig
 
@@ -20,6 +20,11 @@ def set_up(config: TrainConfig) -> Fabric:
     return fabric
 
 
+def leads() -> bool:
+    """Whether this process is the one that speaks and writes, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def share_batch_norm(network: nn.Module, fabric: Fabric) -> nn.Module:
     """Batch norm over the whole batch of all processes, so that their number does not change the network."""
     if fabric.world_size == 1:
@@ -32,17 +37,31 @@ def share_batch_norm(network: nn.Module, fabric: Fabric) -> nn.Module:
     return network
 
 
+class SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes; so is its gradient, as each of them uses the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return SumOverProcesses.apply(gradient)
+
+
 class SharedBatchNorm(nn.BatchNorm2d):
     """What torch's SyncBatchNorm does, which is for GPUs only; every process has as many images."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        processes = torch.distributed.get_world_size()
+        processes = distributed.get_world_size()
         precise = x.to(self.weight.dtype)
-        mean = all_reduce(precise.mean(dim=(0, 2, 3))) / processes
+        mean = SumOverProcesses.apply(precise.mean(dim=(0, 2, 3))) / processes
         centred = precise - mean.view(1, -1, 1, 1)
-        variance = all_reduce(centred.square().mean(dim=(0, 2, 3))) / processes
+        variance = SumOverProcesses.apply(centred.square().mean(dim=(0, 2, 3))) / processes
         with torch.no_grad():
             count = processes * x.numel() // x.shape[1]
             self.running_mean.lerp_(mean, self.momentum)

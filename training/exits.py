@@ -71,7 +71,7 @@ def attention(channels: int, out: int, steps: int, width: int) -> list[nn.Module
 
 
 class Attention(nn.Module):
-    """A mask in 0-1 from the features at half their size, multiplied with them."""
+    """A mask in 0.5-1, the sigmoid of a ReLU, from the features at half their size, multiplied with them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

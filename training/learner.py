@@ -88,5 +88,5 @@ def make_optimizer(config: TrainConfig, network: MultiExitNetwork) -> torch.opti
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
-        nesterov=config.momentum > 0,
+        nesterov=config.nesterov and config.momentum > 0,
     )

@@ -30,6 +30,7 @@ class SelfDistillation:
 
     def __call__(self, outputs: Outputs, labels: Tensor) -> Tensor:
         """`labels`: N class indices. Returns a scalar, the mean over the batch."""
+        outputs = precise(outputs)
         students = outputs.logits
         loss = labels.new_zeros((), dtype=torch.float32)
         if self.teacher == "last" or len(students) == 1:
@@ -53,6 +54,11 @@ class SelfDistillation:
     def teacher_logits(self, outputs: Outputs) -> Tensor:
         chosen = outputs.logits[-1] if self.teacher == "last" else torch.stack(outputs.logits).mean(dim=0)
         return chosen.detach()
+
+
+def precise(outputs: Outputs) -> Outputs:
+    """What a forward pass in bf16 or fp16 made, in fp32 at least: softmax and sums lose too many digits below."""
+    return Outputs(*([one.to(torch.promote_types(one.dtype, torch.float32)) for one in part] for part in outputs))
 
 
 def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:

@@ -42,9 +42,9 @@ def report(config: ReportConfig) -> None:
 
 
 def table(rows: list[Row], split: str) -> list[list[str]]:
-    """A header, then the cells of each row. Differences are from the mean of the plain network."""
+    """A header, then the cells of each row. Differences are from the plain network of the same seed."""
     exits = max(row.exits for row in rows)
-    baselines = {row.network: statistics.fmean(row.accuracies(split)[0]) for row in rows if row.method == "plain"}
+    baselines = {row.network: by_seed(row, split, 0) for row in rows if row.method == "plain"}
     numbers = [f"exit {number}" for number in range(1, exits + 1)]
     gains = ["last exit − plain", "ensemble − plain"]
     found = [["network", "method", "seeds", "plain", *numbers, "ensemble", *gains, "s per epoch", "images/s"]]
@@ -53,26 +53,30 @@ def table(rows: list[Row], split: str) -> list[list[str]]:
         if row.method == "plain":
             accuracy = [spread(shares[0]), *[""] * (exits + 3)]
         else:
-            baseline = baselines.get(row.network)
-            accuracy = [
-                "" if baseline is None else f"{baseline:.2f}",
-                *map(spread, shares),
-                *[""] * (exits - row.exits),
-            ]
-            accuracy += [spread(ensemble), *(gain(values, baseline) for values in (shares[-1], ensemble))]
+            baseline = baselines.get(row.network, {})
+            mean = f"{statistics.fmean(baseline.values()):.2f}" if baseline else ""
+            accuracy = [mean, *map(spread, shares), *[""] * (exits - row.exits), spread(ensemble)]
+            accuracy += [gain(by_seed(row, split, answer), baseline) for answer in (row.exits - 1, row.exits)]
         speed = [f"{median(row, 'seconds_per_epoch'):.1f}", f"{median(row, 'images_per_second'):.0f}"]
         found.append([row.network, row.method, str(len(row.results)), *accuracy, *speed])
     return found
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], sign: str = "") -> str:
     """Mean ± sample standard deviation, which a single run does not have."""
-    mean = f"{statistics.fmean(values):.2f}"
+    mean = f"{statistics.fmean(values):{sign}.2f}"
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def gain(values: Sequence[float], baseline: float | None) -> str:
-    return "" if baseline is None else f"{statistics.fmean(values) - baseline:+.2f}"
+def by_seed(row: Row, split: str, answer: int) -> dict[int, float]:
+    """Accuracy of exit number `answer` from 0, or of the ensemble after the last one, in per cent."""
+    return dict(zip(row.seeds, row.accuracies(split)[answer], strict=True))
+
+
+def gain(values: dict[int, float], baseline: dict[int, float]) -> str:
+    """The differences of runs of the same seed; nothing where no seed has both."""
+    differences = [value - baseline[seed] for seed, value in values.items() if seed in baseline]
+    return spread(differences, "+") if differences else ""
 
 
 def median(row: Row, figure: str) -> float:
@@ -86,7 +90,8 @@ def as_markdown(cells: list[list[str]]) -> str:
 
 def notes(rows: list[Row]) -> str:
     """What the numbers stand for and where they come from."""
-    lines = ["± is the standard deviation over the seeds. Depth of each exit, cumulative:\n"]
+    lines = ["± is the standard deviation over the seeds; differences are between runs of the same seed.\n"]
+    lines.append("Depth of each exit, cumulative:\n")
     for row in rows:
         depths = ", ".join(f"{cost / row.macs[-1]:.3f}" for cost in row.macs)
         lines.append(f"- {row.network}, {row.method}: {depths} of {row.macs[-1] / 1e6:.1f} M multiply-accumulates")

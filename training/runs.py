@@ -11,7 +11,7 @@ from typing import Any
 from training.checkpoint import MACHINE
 from training.config import TrainConfig
 from training.logs import LOG, RESULTS
-from training.recipes import METHODS
+from training.recipes import METHODS, OF_METHODS
 
 Result = dict[str, Any]
 
@@ -24,6 +24,10 @@ class Row:
     method: str
     results: list[Result]
     logs: list[list[dict[str, str]]]
+
+    @property
+    def seeds(self) -> list[int]:
+        return [result["settings"]["seed"] for result in self.results]
 
     def accuracies(self, split: str) -> list[list[float]]:
         """For each exit and, last, the ensemble: a value per seed, in per cent."""
@@ -44,7 +48,7 @@ def read(runs: Sequence[Path]) -> list[Row]:
     """A row per network and method, in the order of the methods.
 
     Raises FileNotFoundError for a run that is not finished, ValueError where runs of one row differ in more than
-    their seed.
+    their seed, or from the plain network in more than their method.
     """
     groups: dict[tuple[str, str], list[Path]] = defaultdict(list)
     results = {run: finished(run) for run in runs}
@@ -52,7 +56,11 @@ def read(runs: Sequence[Path]) -> list[Row]:
         groups[network_name(result["settings"]), result["settings"]["method"]].append(run)
     rows = []
     for (network, method), members in groups.items():
-        check_alike(members, [results[run]["settings"] for run in members])
+        check_seeds({run: results[run] for run in members})
+        baseline = groups.get((network, "plain"), members)[0]
+        for run in members:
+            check_alike(run, results[run], members[0], results[members[0]], SEEDWISE)
+            check_alike(run, results[run], baseline, results[baseline], SEEDWISE | OF_METHODS)
         rows.append(Row(network, method, [results[run] for run in members], [log(run) for run in members]))
     order = list(METHODS)
     return sorted(rows, key=lambda row: (row.network, order.index(row.method)))
@@ -76,12 +84,19 @@ def network_name(settings: dict[str, Any]) -> str:
     return f"{settings['backbone']}{width} on {settings['dataset']}"
 
 
-def check_alike(runs: Sequence[Path], settings: Sequence[dict[str, Any]]) -> None:
-    """Where a run was and where its files are does not count."""
-    for run, other in zip(runs, settings, strict=True):
-        names = TrainConfig.model_fields.keys() - MACHINE - {"seed"}
-        differing = sorted(name for name in names if other.get(name) != settings[0].get(name))
-        if differing:
-            raise ValueError(f"{run} and {runs[0]} are one method but differ in {', '.join(differing)}")
-    if len({one["seed"] for one in settings}) < len(settings):
-        raise ValueError(f"{', '.join(map(str, runs))}: two runs of one method have the same seed")
+def check_alike(run: Path, result: Result, other: Path, other_result: Result, apart: set[str]) -> None:
+    """Raises ValueError where two runs differ in any setting, but for those `apart`."""
+    one, two = result["settings"], other_result["settings"]
+    differing = sorted(name for name in TrainConfig.model_fields.keys() - apart if one.get(name) != two.get(name))
+    if differing:
+        raise ValueError(f"{run} and {other} cannot be compared: they differ in {', '.join(differing)}")
+
+
+def check_seeds(results: dict[Path, Result]) -> None:
+    if len({result["settings"]["seed"] for result in results.values()}) < len(results):
+        raise ValueError(f"{', '.join(map(str, results))}: two runs of one method have the same seed")
+
+
+# What may differ between runs of one method: where a run was, its seed, what changes rounding alone, and names that
+# stand for other settings.
+SEEDWISE = MACHINE | {"seed", "layout", "recipe", "method"}

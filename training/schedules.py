@@ -11,10 +11,10 @@ def learning_rate(progress: float, config: TrainConfig) -> float:
     """The learning rate after `progress` (0-1) of the run.
 
     `one-cycle` (arXiv:1708.07120) rises from a 25th and falls to nearly nothing, each along a cosine; `cosine`
-    (arXiv:1608.03983) rises linearly and falls to 0; `step` is a tenth after each third, as in the paper.
+    (arXiv:1608.03983) rises linearly and falls to 0; `step` is a tenth after each of `milestones`.
     """
     if config.schedule == "step":
-        return config.learning_rate * 0.1 ** min(int(progress * 3), 2)
+        return config.learning_rate * 0.1 ** sum(progress >= milestone for milestone in config.milestones)
     rise = progress / config.warmup if progress < config.warmup else 1.0
     fall = (progress - config.warmup) / (1 - config.warmup) if progress >= config.warmup else 0.0
     if config.schedule == "cosine":

@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 from training import checkpoint, datasets, logs, speed
 from training.augmentation import Augmentation, draw
-from training.checkpoint import Checkpoint, resumable
+from training.checkpoint import MEASURED, Checkpoint, resumable
 from training.config import TrainConfig
-from training.devices import set_up
+from training.devices import leads, set_up
 from training.learner import Learner, make_loss
 from training.network import build
 from training.schedules import learning_rate
@@ -27,7 +27,8 @@ def train(config: TrainConfig) -> Checkpoint:
     path = config.out / CHECKPOINT
     before = resumable(path, config)
     if before is not None and before.results:
-        print(f"{path} is finished")
+        if leads():
+            print(f"{path} is finished")
         return before
     config.out.mkdir(parents=True, exist_ok=True)
     fabric = set_up(config)
@@ -36,6 +37,7 @@ def train(config: TrainConfig) -> Checkpoint:
     # Data and network. The seed decides the weights here, and order and augmentation at every step.
     with fabric.rank_zero_first(local=True):
         splits = datasets.load(config)
+        datasets.check_test_set(config, splits.classes)
     images = splits.train.to(fabric.device)
     augment = Augmentation(config, splits)
     torch.manual_seed(config.seed)
@@ -46,10 +48,10 @@ def train(config: TrainConfig) -> Checkpoint:
 
     # Speed is chosen once, by the first process; a resumed run keeps the choice, or its result would be another.
     if before is not None:
-        config = config.model_copy(update={name: before.config[name] for name in ("precision", "layout")})
+        config = config.model_copy(update={name: before.config[name] for name in MEASURED})
     sample = next(splits.inputs(splits.validation, config.batch_size // fabric.world_size)).to(fabric.device)
     labels = splits.validation.labels[: len(sample)].to(fabric.device)
-    chosen = fabric.broadcast(speed.choose(config, network, loss, sample, labels))
+    chosen = fabric.broadcast(speed.choose(config, network, loss, sample, labels) if leader else None)
     config = config.model_copy(update={"precision": chosen.precision, "layout": chosen.layout})
 
     # What learns, and how far it has come.

@@ -34,6 +34,8 @@ PUBLISHED = {
     "resnext29_8x64d": (10, 34.4, 5.4),
     "wide_resnet20_8": (100, 17.2, None),  # WRN-22-8 in the counting of its paper
     "wide_resnet28_12": (10, 52.5, None),
+    # WRN-46-8 in that counting; parameters are linear in the blocks, its paper has WRN-22-8 (17.2) and -40-8 (35.7).
+    "wide_resnet44_8": (100, 17.2 + (35.7 - 17.2) * 4 / 3, None),
 }
 
 
@@ -48,8 +50,24 @@ def test_parameters_and_cost_are_those_published(name: str) -> None:
 
 @pytest.mark.parametrize(("depth", "alpha", "millions"), [(18, 270, 27.0), (22, 240, 26.6)])
 def test_pyramidnets_of_the_paper_have_its_sizes(depth: int, alpha: int, millions: float) -> None:
-    """PyramidNet-164 and -200; the paper (table 4) gives no size for 101 layers and α = 240."""
+    """PyramidNet-164 and -200 (table 4)."""
     assert parameters(plain(pyramidnet(depth, alpha, Layout(3, 10)))) / 1e6 == pytest.approx(millions, rel=0.012)
+    assert pyramid_parameters(depth, alpha, classes=10) / 1e6 == pytest.approx(millions, rel=0.012)
+
+
+def test_the_pyramidnet_without_a_published_size_has_that_of_its_layers() -> None:
+    """101 layers and α = 240, which that table does not have."""
+    network = plain(backbone("pyramidnet101_240", Layout(3, 100)))
+    assert parameters(network) == pyramid_parameters(depth=11, alpha=240, classes=100)
+
+
+def pyramid_parameters(depth: int, alpha: int, classes: int) -> int:
+    """By the paper's equation 3, counted and not built; a batch norm has two parameters per channel."""
+    planes = [round(16 + alpha * number / (3 * depth)) for number in range(1, 3 * depth + 1)]
+    inputs = [16, *(4 * wide for wide in planes)]
+    convolutions = sum(a * p + 9 * p * p + 4 * p * p for a, p in zip(inputs, planes, strict=False))
+    norms = sum(2 * (a + p + p + 4 * p) for a, p in zip(inputs, planes, strict=False))
+    return 3 * 9 * 16 + 2 * 16 + convolutions + norms + 2 * inputs[-1] + (inputs[-1] + 1) * classes
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "vgg19_bn", "mobilenet_v3_large", "efficientnet_b0"])
@@ -60,11 +78,19 @@ def test_imagenet_forms_are_torchvisions(name: str) -> None:
     assert macs(network, torch.zeros(1, 3, 224, 224))[0] / 1e9 == pytest.approx(published["_ops"], rel=0.005)
 
 
+@pytest.mark.parametrize("name", IMAGENET)
+def test_every_imagenet_form_has_the_size_torchvision_publishes(name: str) -> None:
+    with torch.device("meta"):
+        network = plain(backbone(name, Layout(3, 1000)))
+    assert parameters(network) == get_model_weights(name.removeprefix("torchvision/")).DEFAULT.meta["num_params"]
+
+
 @pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "mobilenet_v3_small", "efficientnet_b0"])
 def test_a_state_dict_gives_torchvisions_answers(name: str, tmp_path) -> None:
     torch.manual_seed(0)
     whole = get_model(name, num_classes=7).eval()
-    torch.save(whole.state_dict(), tmp_path / "weights.pt")
+    backwards = dict(reversed(whole.state_dict().items()))
+    torch.save(backwards, tmp_path / "weights.pt")
     parts = backbone(f"torchvision/{name}", Layout(3, 7), str(tmp_path / "weights.pt"))
     image = torch.randn(2, 3, 64, 64)
     assert torch.allclose(plain(parts).eval()(image), whole(image), atol=1e-6)
@@ -80,6 +106,10 @@ def test_weights_that_do_not_fit_are_one_sentence(tmp_path) -> None:
         backbone("torchvision/resnet18", Layout(3, 7), str(tmp_path / "weights.pt"))
     with pytest.raises(ValueError, match="do not fit torchvision/resnet18"):
         backbone("torchvision/resnet18", Layout(3, 7), "NO_SUCH_WEIGHTS")
+    for state in ({}, {"fc.weight": torch.zeros(())}):
+        torch.save(state, tmp_path / "weights.pt")
+        with pytest.raises(ValueError, match=r"do not fit torchvision/resnet18: they have no fc\.weight"):
+            backbone("torchvision/resnet18", Layout(3, 7), str(tmp_path / "weights.pt"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from training.config import TrainConfig
 from training.network import build
-from training.recipes import METHODS, RECIPES
+from training.recipes import CIFAR100_ROWS, METHODS, RECIPES
 from training.schedules import learning_rate
 
 
@@ -41,6 +41,7 @@ def test_the_recipe_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
         ({"crop": "resized"}, "crop=resized needs image files, fashion-mnist has"),
         ({"precision": "fp16", "device": "cpu"}, "fp16 is for GPUs"),
         ({"epochs": 0}, "greater than or equal to 1"),
+        ({"milestones": [0.5, 1.5]}, "less than 1"),
     ],
 )
 def test_wrong_settings_say_what_is_accepted(settings: dict[str, object], message: str) -> None:
@@ -71,6 +72,15 @@ def test_steps_are_a_tenth_after_each_third() -> None:
     config = TrainConfig(schedule="step", learning_rate=0.1)
     found = [learning_rate(epoch / 9, config) for epoch in range(9)]
     assert found == pytest.approx([0.1] * 3 + [0.01] * 3 + [0.001] * 3)
+
+
+@pytest.mark.parametrize("name", CIFAR100_ROWS)
+def test_cifar100_rows_step_where_the_authors_code_does(name: str) -> None:
+    config = TrainConfig(recipe=f"cifar100-{name}")
+    steps = 351  # of an epoch: 45,000 images in batches of 128
+    rates = [learning_rate(epoch * steps / (200 * steps), config) for epoch in range(200)]
+    assert rates == pytest.approx([0.1] * 75 + [0.01] * 55 + [0.001] * 50 + [0.0001] * 20)
+    assert (config.validation, config.augment_together, config.momentum, config.nesterov) == (5000, 1, 0.9, False)
 
 
 @given(st.floats(0, 1), st.sampled_from(["one-cycle", "cosine", "step"]), st.floats(0, 0.9))

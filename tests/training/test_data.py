@@ -14,6 +14,7 @@ from training import datasets
 from training.augmentation import Augmentation, draw
 from training.config import TrainConfig
 from training.data import Files, Images, Splits
+from training.train import train
 
 
 def test_the_split_is_disjoint_and_the_same_for_every_seed(tiny: TrainConfig) -> None:
@@ -86,6 +87,31 @@ def test_missing_images_are_named(tmp_path: Path) -> None:
         datasets.load(TrainConfig(dataset="folder", data=tmp_path))
     with pytest.raises(FileNotFoundError, match="no training images of imagenet in "):
         datasets.load(TrainConfig(recipe="imagenet-resnet18", data=tmp_path))
+
+
+def test_a_test_set_of_other_classes_is_refused_before_training(tmp_path: Path) -> None:
+    formats.image_files(tmp_path / "train", ["a", "b", "c"], each=2)
+    config = TrainConfig(
+        dataset="folder", data=tmp_path, out=tmp_path / "run", validation=1, image_size=16, batch_size=2, workers=0
+    )
+    with pytest.raises(FileNotFoundError, match=r"no test images of folder in .*: there is no folder .*test or .*val"):
+        train(config)
+    formats.image_files(tmp_path / "test", ["b", "c"], each=1)
+    with pytest.raises(ValueError, match=r"have other classes than the training images: a$"):
+        train(config)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+    for picture in (tmp_path / "test").rglob("*.JPEG"):
+        picture.write_bytes(b"not to be read before the end")
+    datasets.check_test_set(config, ["b", "c"])
+
+
+def test_image_files_are_normalised_alike_wherever_they_are_kept(tmp_path: Path) -> None:
+    """A run may go on, or be exported, where `resident_gb` is another."""
+    formats.image_files(tmp_path / "train", ["cat", "dog"], each=5)
+    config = TrainConfig(dataset="folder", data=tmp_path, validation=2, image_size=16, workers=0)
+    kept, read = (datasets.load(config.model_copy(update={"resident_gb": size})) for size in (4, 0))
+    assert (type(kept.train), type(read.train)) == (Images, Files)
+    assert (kept.mean, kept.std) == (read.mean, read.std)
 
 
 def test_no_image_left_to_train_on_is_refused(tiny: TrainConfig) -> None:
@@ -167,5 +193,7 @@ def test_cutout_takes_a_square_and_crop_shifts() -> None:
     assert (cut == 0).sum(dim=(1, 2, 3)).tolist() == [16] * 4
     black = (0 - 0.25) / 0.5
     shifted = Augmentation(config_of(4, 1, **{**nothing, "crop_padding": 2}), splits_of(white))(white, torch.arange(4))
+    with pytest.raises(ValueError, match="cutout=16 must be smaller than the images, 16×16"):
+        Augmentation(config_of(4, 1, cutout=16), splits_of(white))
     borders = (shifted == black).any(dim=3).sum(dim=2).flatten().tolist()
     assert len(set(borders)) > 1

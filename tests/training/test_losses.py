@@ -92,6 +92,17 @@ def test_one_exit_learns_from_labels_alone(teacher: str) -> None:
     assert loss(only, LABEL).item() == pytest.approx(CE_DEEP, rel=1e-5)
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_low_precision_ends_at_the_loss(precision: torch.dtype) -> None:
+    torch.manual_seed(0)
+    low = Outputs(*([(8 * torch.randn(16, 10)).to(precision) for _ in range(3)] for _ in range(2)))
+    exact = Outputs(*([one.double() for one in part] for part in low))
+    labels = torch.arange(16) % 10
+    for teacher in ("last", "ensemble"):
+        loss = with_weights(ce_weight=0.7, kd_weight=0.3, hint_weight=0.5, teacher=teacher)
+        assert loss(low, labels).item() == pytest.approx(loss(exact, labels).item(), rel=1e-5)
+
+
 def test_smoothed_labels() -> None:
     loss = with_weights(label_smoothing=0.1)(outputs(), LABEL)
     # A tenth of the label is spread over both classes: 0.95 on the right one.

@@ -1,6 +1,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import pytest
@@ -40,8 +41,8 @@ def test_the_table_of_the_paper_worked_out_by_hand(tmp_path: Path, capsys: pytes
     runs = [
         finished(tmp_path, "self-distillation", 0, [0.80, 0.91, 0.92]),
         finished(tmp_path, "self-distillation", 1, [0.82, 0.93, 0.94]),
-        finished(tmp_path, "plain", 0, [0.90, 0.90]),
         finished(tmp_path, "plain", 1, [0.91, 0.91]),
+        finished(tmp_path, "plain", 0, [0.90, 0.90]),
     ]
     report(ReportConfig(runs=runs, out=tmp_path / "report"))
 
@@ -55,13 +56,13 @@ def test_the_table_of_the_paper_worked_out_by_hand(tmp_path: Path, capsys: pytes
     assert [distilled[key] for key in ("plain", "exit 1", "exit 2")] == ["90.50", "81.00 ± 1.41", "92.00 ± 1.41"]
     assert [distilled[key] for key in ("ensemble", "last exit − plain", "ensemble − plain")] == [
         "93.00 ± 1.41",
-        "+1.50",
-        "+2.50",
+        "+1.50 ± 0.71",  # 91 − 90 and 93 − 91
+        "+2.50 ± 0.71",
     ]
     markdown = (tmp_path / "report" / "report.md").read_text()
-    assert "| 81.00 ± 1.41 | 92.00 ± 1.41 | 93.00 ± 1.41 | +1.50 | +2.50 |" in markdown
+    assert "| 81.00 ± 1.41 | 92.00 ± 1.41 | 93.00 ± 1.41 | +1.50 ± 0.71 | +2.50 ± 0.71 |" in markdown
     assert "git_revision abc" in markdown
-    assert "| +2.50 |" in capsys.readouterr().out
+    assert "| +2.50 ± 0.71 |" in capsys.readouterr().out
     for plot in ("cost.png", "curves.png", "calibration.png"):
         assert f"({plot})" in markdown
         assert matplotlib.image.imread(tmp_path / "report" / plot).std() > 0
@@ -71,6 +72,27 @@ def test_without_a_plain_network_there_is_no_difference(tmp_path: Path) -> None:
     run = finished(tmp_path, "deep-supervision", 0, [0.8, 0.9, 0.9])
     report(ReportConfig(runs=[run], out=tmp_path / "report"))
     assert "| 80.00 | 90.00 | 90.00 |  |  |" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_differences_are_between_runs_of_one_seed(tmp_path: Path) -> None:
+    runs = [
+        finished(tmp_path, "deep-supervision", 0, [0.80, 0.91, 0.90]),
+        finished(tmp_path, "deep-supervision", 2, [0.80, 0.95, 0.95]),
+        finished(tmp_path, "plain", 0, [0.90, 0.90]),
+        finished(tmp_path, "plain", 1, [0.80, 0.80]),
+    ]
+    report(ReportConfig(runs=runs, out=tmp_path / "report"))
+    assert "| +1.00 | +0.00 |" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_a_baseline_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    distilled = finished(tmp_path, "self-distillation", 0, [0.8, 0.9, 0.9], head="bottleneck")
+    alike = finished(tmp_path / "alike", "plain", 1, [0.9, 0.9], layout="channels_first")
+    report(ReportConfig(runs=[distilled, alike], out=tmp_path / "report"))
+    for name, value in {"erasing": 0.0, "label_smoothing": 0.1, "precision": "bf16", "weight_decay": 0.0}.items():
+        other = finished(tmp_path / name, "plain", 0, [0.9, 0.9], **{name: value})
+        with pytest.raises(ValueError, match=f"self-distillation-0 and .*plain-0 .* differ in {name}$"):
+            report(ReportConfig(runs=[distilled, other], out=tmp_path / "report"))
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
@@ -83,7 +105,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         report(ReportConfig(runs=[tmp_path / "nowhere"]))
 
 
-def test_a_table_runs_every_method_and_goes_on(tiny: TrainConfig, tmp_path: Path, capsys) -> None:
+def test_a_table_runs_every_method_and_goes_on(
+    tiny: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = {"data": tiny.data, "originals": tiny.originals, "recipe": tiny.recipe, "device": "cpu"}
     small = {"validation": 128, "limit": 64, "width": 4, "batch-size": 32, "epochs": 1}
     config = TableConfig(
@@ -98,3 +122,28 @@ def test_a_table_runs_every_method_and_goes_on(tiny: TrainConfig, tmp_path: Path
     capsys.readouterr()
     table(config)
     assert capsys.readouterr().out.count("is finished") == 4
+
+    monkeypatch.setenv("RANK", "1")
+    (tmp_path / "report.csv").unlink()
+    table(config)
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "report.csv").exists()
+
+
+def test_what_the_first_run_of_a_table_measures_holds_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def trained(config: TrainConfig) -> SimpleNamespace:
+        found.append((config.precision, config.layout))
+        return SimpleNamespace(config={"precision": "bf16", "layout": "channels_last"})
+
+    monkeypatch.setattr("training.table.train", trained)
+    monkeypatch.setattr("training.table.report", lambda _: None)
+    table(TableConfig(out=tmp_path, seeds=2, methods=["plain", "deep-supervision"]))
+    assert found == [("auto", "auto")] + [("bf16", "channels_last")] * 3
+
+
+@pytest.mark.parametrize("flag", ["--seed=3", "--method=plain", "--seed", "--method"])
+def test_a_table_of_one_seed_or_method_is_asked_for_otherwise(flag: str) -> None:
+    with pytest.raises(ValueError, match=f"give {flag.partition('=')[0]}s in place of"):
+        TableConfig(training=[flag, "0"])

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -31,12 +32,20 @@ def kill_before_step_9(config: TrainConfig) -> None:
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 
+def accuracies_of(trained: checkpoint.Checkpoint) -> list[float]:
+    """On the validation split, of the network that a checkpoint rebuilds: with averaged weights if it has them."""
+    splits = datasets.load(trained.settings())
+    return accuracies(exit_logits(trained.rebuild(), splits.inputs(splits.validation)), splits.validation.labels)
+
+
 def run(module: str, config: TrainConfig, processes: int) -> checkpoint.Checkpoint:
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     command = [sys.executable, *several, "-m", module, *flags(config)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("epoch   4") == 1
+    assert [result.stdout.count(f"exit {number}: ") for number in range(1, 5)] == [1] * 4
+    assert "Warning" not in result.stderr
     return checkpoint.load(config.out / CHECKPOINT)
 
 
@@ -61,6 +70,7 @@ def test_a_run_killed_in_an_epoch_resumes_to_the_very_same_weights(
     assert all(torch.equal(value, resumed.network[name]) for name, value in whole.network.items())
     assert all(torch.equal(value, resumed.averaged[name]) for name, value in whole.averaged.items())
     assert resumed.results["validation"] == whole.results["validation"]
+    assert accuracies_of(whole) == whole.results["validation"]["accuracy"] == list(whole.history[-1].values())[3:]
     assert resumed.results["test"] == whole.results["test"]
 
 
@@ -102,9 +112,7 @@ def test_a_run_leaves_its_log_and_results(tiny: TrainConfig, trained: checkpoint
 
 def test_a_checkpoint_rebuilds_its_network(tiny: TrainConfig, trained: checkpoint.Checkpoint) -> None:
     loaded = checkpoint.load(tiny.out / CHECKPOINT)
-    splits = datasets.load(tiny)
-    logits = exit_logits(loaded.rebuild(), splits.inputs(splits.validation))
-    assert accuracies(logits, splits.validation.labels) == trained.results["validation"]["accuracy"]
+    assert accuracies_of(loaded) == trained.results["validation"]["accuracy"]
     assert loaded.settings() == tiny
 
 
@@ -115,6 +123,24 @@ def test_a_finished_run_is_not_trained_again(tiny: TrainConfig, trained: checkpo
 def test_a_folder_with_another_run_is_refused(tiny: TrainConfig, trained: checkpoint.Checkpoint) -> None:
     with pytest.raises(ValueError, match="another temperature"):
         train(tiny.model_copy(update={"temperature": 5.0}))
+    with pytest.raises(ValueError, match="another cut"):
+        train(tiny.model_copy(update={"cut": "shares"}))
+    path = tiny.out / CHECKPOINT
+    assert checkpoint.resumable(path, tiny.model_copy(update={"precision": "auto", "layout": "auto"}))
+    shares = dataclasses.replace(trained, config={**trained.config, "cut": "shares"})
+    shares.save(tiny.out / "shares.pt")
+    with pytest.raises(ValueError, match="another cut"):
+        checkpoint.resumable(tiny.out / "shares.pt", tiny)
+
+
+def test_a_setting_that_an_older_run_did_not_have_is_its_default(
+    tiny: TrainConfig, trained: checkpoint.Checkpoint, tmp_path: Path
+) -> None:
+    older = {name: value for name, value in trained.config.items() if name != "nesterov"}
+    dataclasses.replace(trained, config=older).save(tmp_path / CHECKPOINT)
+    assert checkpoint.resumable(tmp_path / CHECKPOINT, tiny)
+    with pytest.raises(ValueError, match="another nesterov"):
+        checkpoint.resumable(tmp_path / CHECKPOINT, tiny.model_copy(update={"nesterov": False}))
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

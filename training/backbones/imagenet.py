@@ -26,7 +26,7 @@ def torchvision_backbone(name: str, classes: int, weights: str) -> Backbone:
     try:
         if Path(weights).is_file():
             state = read_state(weights)
-            known = len(next(reversed(state.values())))  # the bias of the last layer
+            known = classes_of(state, short)
             model = get_model(short, num_classes=known)
             model.load_state_dict(state)
         elif weights:
@@ -47,8 +47,22 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
     return state
 
 
+def classes_of(state: dict[str, torch.Tensor], name: str) -> int:
+    """How many classes a state dict of torchvision's network `name` was trained for."""
+    with torch.device("meta"):
+        layer, _ = last_linear(get_model(name))
+    weight = state.get(f"{layer}.weight")
+    if weight is None or weight.dim() != 2:
+        raise ValueError(f"they have no {layer}.weight of classes × features")
+    return len(weight)
+
+
+def last_linear(model: nn.Module) -> tuple[str, nn.Linear]:
+    return [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
+
+
 def replace_last_linear(model: nn.Module, classes: int) -> None:
-    name, layer = [item for item in model.named_modules() if isinstance(item[1], nn.Linear)][-1]
+    name, layer = last_linear(model)
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, nn.Linear(layer.in_features, classes))
 

@@ -1,0 +1,149 @@
+"""That the settings reach what learns."""
+
+import pytest
+import torch
+
+from training import logs, speed
+from training.config import TrainConfig
+from training.devices import set_up
+from training.learner import Learner, make_loss, make_optimizer
+from training.losses import SelfDistillation
+from training.network import MultiExitNetwork, Outputs, build
+from training.speed import Speed
+
+SHAPE = (1, 28, 28)
+IMAGES, LABELS = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+
+
+def config_of(**settings: object) -> TrainConfig:
+    return TrainConfig(**{"recipe": "fashion-mnist-cpu", "width": 4, "device": "cpu", **settings})
+
+
+def network_of(config: TrainConfig) -> MultiExitNetwork:
+    torch.manual_seed(0)
+    return build(config, SHAPE, classes=10)
+
+
+def learner_of(config: TrainConfig, precision: str = "fp32", loss: speed.Loss | None = None) -> Learner:
+    return Learner(
+        config, network_of(config), loss or make_loss(config), Speed(precision, "channels_last"), set_up(config)
+    )
+
+
+# Weights of labels, distillation and hint, the teacher, gradient equilibrium, the number of exits.
+LEARNS_FROM = {
+    "plain": (0.6, 0.4, 0.2, "last", False, 1),
+    "deep-supervision": (1.0, 0.0, 0.0, "last", False, 4),
+    "self-distillation": (0.6, 0.4, 0.2, "last", False, 4),
+    "self-distillation-without-hint": (0.6, 0.4, 0.0, "last", False, 4),
+    "gradient-equilibrium": (0.6, 0.4, 0.2, "last", True, 4),
+    "ensemble-teacher": (0.6, 0.4, 0.2, "ensemble", False, 4),
+}
+
+
+@pytest.mark.parametrize("method", LEARNS_FROM)
+def test_what_the_exits_of_each_method_learn_from(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = {"ce_weight": 0.6, "kd_weight": 0.4, "hint_weight": 0.2, "temperature": 5.0, "label_smoothing": 0.1}
+    monkeypatch.setattr("training.recipes.RECIPES", {"fashion-mnist": recipe})
+    config = TrainConfig(method=method, width=4)
+    ce_weight, kd_weight, hint_weight, teacher, equilibrium, exits = LEARNS_FROM[method]
+    assert make_loss(config) == SelfDistillation(ce_weight, kd_weight, hint_weight, 5.0, teacher, 0.1)
+    network = network_of(config)
+    assert (network.gradient_equilibrium, len(network.exits)) == (equilibrium, exits)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "expected"),
+    [
+        ({}, torch.optim.SGD, {"momentum": 0.8, "nesterov": True}),
+        ({"nesterov": False}, torch.optim.SGD, {"momentum": 0.8, "nesterov": False}),
+        ({"momentum": 0.0}, torch.optim.SGD, {"momentum": 0.0, "nesterov": False}),
+        ({"optimizer": "adamw"}, torch.optim.AdamW, {}),
+    ],
+)
+def test_the_optimiser_has_its_settings(settings: dict, kind: type, expected: dict) -> None:
+    config = config_of(**{"momentum": 0.8, "weight_decay": 0.02, "learning_rate": 0.3, **settings})
+    network = network_of(config)
+    optimizer = make_optimizer(config, network)
+    (group,) = optimizer.param_groups
+    assert type(optimizer) is kind
+    assert {"lr": 0.3, "weight_decay": 0.02, **expected}.items() <= group.items()
+    assert len(group["params"]) == len(list(network.parameters()))
+
+
+def test_a_step_of_plain_sgd_by_hand() -> None:
+    learner = learner_of(config_of(momentum=0.0, weight_decay=0.5))
+    weight = learner.network.exits[-1].classify[-1].weight
+    before = weight.detach().clone()
+    loss = learner.step(IMAGES, LABELS, learning_rate=0.25)
+    assert loss.shape == ()
+    assert not loss.requires_grad
+    torch.testing.assert_close(weight, before - 0.25 * (weight.grad + 0.5 * before))
+
+
+def test_averaged_weights_by_hand_and_it_is_they_that_are_evaluated() -> None:
+    learner = learner_of(config_of(ema=0.75))
+    learner.step(IMAGES, LABELS, learning_rate=0.1)
+    first = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    learner.step(IMAGES, LABELS, learning_rate=0.1)
+    second, averaged = learner.network.state_dict(), learner.evaluated.state_dict()
+    name = "exits.0.classify.2.weight"
+    assert not torch.equal(first[name], second[name])
+    for part in (name, "sections.0.0.1.running_mean"):
+        torch.testing.assert_close(averaged[part], 0.75 * first[part] + 0.25 * second[part])
+    assert learner_of(config_of()).evaluated.state_dict().keys() == averaged.keys()
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_forward_pass_is_in_the_precision_chosen_and_the_weights_are_not(
+    precision: str, expected: torch.dtype
+) -> None:
+    seen = []
+
+    def loss(outputs: Outputs, labels: torch.Tensor) -> torch.Tensor:
+        seen.extend([*outputs.logits, *outputs.hints])
+        return make_loss(config_of())(outputs, labels)
+
+    learner = learner_of(config_of(), precision, loss)
+    found = learner.step(IMAGES, LABELS, learning_rate=0.1)
+    assert {one.dtype for one in seen} == {expected}
+    assert found.dtype == torch.float32
+    assert {parameter.dtype for parameter in learner.network.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_fastest_speed_is_chosen(
+    precision: str, layout: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fastest = Speed(precision, layout)
+    monkeypatch.setattr(speed, "step_seconds", lambda one, *_: 0.5 if one == fastest else 0.75)
+    config = config_of(precision="auto", layout="auto")
+    network = network_of(config)
+    assert speed.choose(config, network, make_loss(config), IMAGES, LABELS) == fastest
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert f"{precision} {layout}: 500 ms a step" in lines
+    given = config_of(precision="bf16", layout="channels_first")
+    assert speed.choose(given, network, make_loss(given), IMAGES, LABELS) == Speed("bf16", "channels_first")
+
+
+def test_a_speed_is_measured_on_real_steps() -> None:
+    config = config_of()
+    network = network_of(config)
+    assert 0 < speed.step_seconds(Speed("bf16", "channels_last"), network, make_loss(config), IMAGES, LABELS) < 60
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_the_costs_are_cumulative() -> None:
+    class Known:
+        def cumulative_macs(self, shape: object) -> list[int]:
+            return [1_000_000, 4_000_000]
+
+        def cumulative_parameters(self) -> list[int]:
+            return [1234, 56789]
+
+    assert logs.costs(Known(), SHAPE).splitlines() == [
+        "exit 1: 1.00 M multiply-accumulates, depth 0.250, 1,234 parameters",
+        "exit 2: 4.00 M multiply-accumulates, depth 1.000, 56,789 parameters",
+    ]
