@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from benchmarks import arrivals, images, plots, report
+from benchmarks import FP32_MODEL, arrivals, images, plots, report
 from benchmarks.capacity import AlwaysLast, always_last
 from benchmarks.load.drive import Pictures, drive
 from benchmarks.load.targets import Target, anytime
@@ -80,7 +80,7 @@ def beside(peer: str, models: dict[str, Path], pictures: Pictures, settings: Pee
 
 @contextmanager
 def our_server() -> Iterator[Target]:
-    with Server("--threads", "1") as server:
+    with Server("--threads", "1", "--model", str(FP32_MODEL)) as server:
         yield anytime(str(server.client.base_url), BUDGET)
 
 

@@ -5,17 +5,17 @@ from pathlib import Path
 import onnx
 from onnx.utils import Extractor
 
-from service.settings import EMBEDDED_MODEL
+from benchmarks import FP32_MODEL
 
 WITH_EXITS, PLAIN = "with exits", "plain"
 
 
 def networks(folder: Path) -> dict[str, Path]:
     """By name; the plain one is written to `folder`, with the artifact's metadata, which says how to decode."""
-    whole = onnx.load(EMBEDDED_MODEL)
+    whole = onnx.load(FP32_MODEL)
     inputs, outputs = ([one.name for one in side] for side in (whole.graph.input, whole.graph.output))
     plain = Extractor(whole).extract_model(inputs, outputs[-1:])
     plain.metadata_props.extend(whole.metadata_props)
     path = folder / "plain.onnx"
     onnx.save(plain, path)
-    return {WITH_EXITS: EMBEDDED_MODEL, PLAIN: path}
+    return {WITH_EXITS: FP32_MODEL, PLAIN: path}

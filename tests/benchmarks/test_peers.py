@@ -8,14 +8,13 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import images
+from benchmarks import FP32_MODEL, images
 from benchmarks.load.targets import Answer
 from benchmarks.peers import comparison, targets
 from benchmarks.peers.__main__ import PEERS
 from benchmarks.peers.model import Network
 from benchmarks.peers.network import PLAIN, WITH_EXITS, networks
 from service.artifact import Artifact
-from service.settings import EMBEDDED_MODEL
 from training import data
 
 
@@ -36,7 +35,7 @@ def test_peers_answer_as_the_last_exit_does(
 
 
 def last_exit(inputs: NDArray[np.float32]) -> list[int]:
-    session = onnxruntime.InferenceSession(EMBEDDED_MODEL, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(FP32_MODEL, providers=["CPUExecutionProvider"])
     return session.run(["logits_4"], {"image": inputs})[0].argmax(axis=1).tolist()
 
 
