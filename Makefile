@@ -52,6 +52,7 @@ bench: $(DEV)/installed  ## measure, side by side in one run; results go to benc
 	$(DEV)/bin/python -m benchmarks.budget
 	$(DEV)/bin/python -m benchmarks.operating_points
 	$(DEV)/bin/python -m benchmarks.precision
+	$(DEV)/bin/python -m benchmarks.simulate
 	$(DEV)/bin/python -m benchmarks.training_cost
 
 .venv-peers/%/installed: benchmarks/peers/requirements/%.txt

@@ -4,27 +4,36 @@ import asyncio
 import statistics
 import sys
 import time
+from pathlib import Path
 
-from benchmarks import client, images, report
+from benchmarks import FP32_MODEL, client, images, report
 from benchmarks.bare import bare_engine, bare_seconds
 from benchmarks.server import Server
 from service import artifact
 from service.settings import EMBEDDED_MODEL
 
-IMAGES = 5000
+IMAGES = 3000
 BATCHES = (1, 8, 32)
 ROUNDS = 3
 PATH = "/predict?latency_budget_ms=inf"
 
 
 def main() -> None:
-    served = artifact.load(EMBEDDED_MODEL)
+    figures: dict[str, dict[str, float]] = {}
+    for precision, model in {"fp32": FP32_MODEL, "int8": EMBEDDED_MODEL}.items():
+        print(f"{precision}:")
+        figures[precision] = measured(model)
+    report.save("http", figures)
+
+
+def measured(model: Path) -> dict[str, float]:
+    served = artifact.load(model)
     contents = images.pngs(images.fashion_mnist())[:IMAGES]
     inputs = images.inputs(contents, served.metadata.input)
     engine, thresholds = bare_engine(served, max(BATCHES)), served.metadata.default_thresholds
     figures: dict[str, float] = {}
     rates: dict[str, list[float]] = {}
-    with Server(*sys.argv[1:]) as server:
+    with Server("--model", str(model), *sys.argv[1:]) as server:
         url = str(server.client.base_url)
         asyncio.run(client.ask_all(url, PATH, contents[:500], 8))
         for _ in range(ROUNDS):
@@ -45,7 +54,7 @@ def main() -> None:
     figures["http_8_clients_share_of_bare_batch_8"] = round(medians["http_8_clients"] / medians["bare_batch_8"], 3)
     figures["http_8_clients_share_of_best_bare"] = round(medians["http_8_clients"] / best, 3)
     figures["http_32_clients_share_of_best_bare"] = round(medians["http_32_clients"] / best, 3)
-    report.save("http", figures)
+    return figures
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""The simulator against what can be counted by hand, and against the server's rules."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.simulate.fifo import Fifo
+from benchmarks.simulate.recording import Recording
+from benchmarks.simulate.replica import Policy, simulate
+from service.scheduler import Scheduler
+from tests.service.recorded import EXITS, Point
+
+SIZES = [1, 2, 4]
+
+
+def recording(confidences: list[list[float]], seconds: float = 1.0, outside: float = 0.0) -> Recording:
+    """A stage takes as long whatever its batch; the first exit that is sure is the first that is right."""
+    right = [[confidence >= 0.8 for confidence in image] for image in confidences]
+    stages = [{size: np.array([seconds]) for size in SIZES} for _ in range(EXITS)]
+    return Recording(confidences, right, stages, np.array([outside]), per_run=0.0)
+
+
+def ours(known: Recording) -> Scheduler:
+    return Scheduler(known.times(), {"fast": Point()}, max_batch=4, max_queue=100)
+
+
+def run(policies: list[Policy], known: Recording, arrivals: list[float], budget: float):
+    rng = np.random.default_rng(0)
+    return simulate(policies, np.array(arrivals), known, budget, (0.8, 0.8), rng)
+
+
+def test_a_single_request_takes_its_stages_and_the_way_there_and_back() -> None:
+    known = recording([[0.6, 0.9, 0.9]], outside=0.5)
+    result = run([ours(known)], known, [1.0], budget=10.0)
+    assert result.latency.tolist() == [2.5]
+    assert (result.exit.tolist(), result.reason, result.right.tolist()) == ([2], ["confident"], [True])
+
+
+def test_first_come_first_served_goes_to_the_end_with_whoever_was_there() -> None:
+    known = recording([[0.9, 0.9, 0.9]])
+    result = run([Fifo(EXITS, max_batch=4)], known, [0.0, 0.5, 1.0, 3.5], budget=10.0)
+    assert result.latency.tolist() == [3.0, 5.5, 5.0, 5.5]
+    assert result.exit.tolist() == [3] * 4
+
+
+def test_a_timeout_refuses_whoever_waited_too_long() -> None:
+    known = recording([[0.9, 0.9, 0.9]])
+    result = run([Fifo(EXITS, max_batch=1, timeout=2.0)], known, [0.0, 0.5, 1.5], budget=10.0)
+    assert result.exit.tolist() == [3, 0, 3]
+    assert result.latency.tolist() == [3.0, math.inf, 4.5]
+
+
+def test_two_replicas_share_the_load() -> None:
+    known = recording([[0.9, 0.9, 0.9]])
+    one = run([Fifo(EXITS, max_batch=1)], known, [0.0, 0.0, 0.0, 0.0], budget=6.0)
+    two = run([Fifo(EXITS, max_batch=1) for _ in range(2)], known, [0.0, 0.0, 0.0, 0.0], budget=6.0)
+    assert sorted(one.latency) == [3.0, 6.0, 9.0, 12.0]
+    assert sorted(two.latency) == [3.0, 3.0, 6.0, 6.0]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0, 30), min_size=1, max_size=30).map(sorted),
+    st.lists(st.lists(st.floats(0.5, 0.99), min_size=EXITS, max_size=EXITS), min_size=1, max_size=5),
+    st.floats(0.5, 20),
+    st.integers(1, 3),
+)
+def test_where_times_are_exact_all_whom_the_scheduler_admits_are_in_time(
+    arrivals: list[float], confidences: list[list[float]], budget: float, replicas: int
+) -> None:
+    known = recording(confidences)
+    result = run([ours(known) for _ in range(replicas)], known, arrivals, budget)
+    admitted = result.exit > 0
+    assert np.all(result.latency[admitted] <= budget + 1e-9)
+    assert np.all(np.isinf(result.latency[~admitted]))
+    assert all((reason is not None) == there for reason, there in zip(result.reason, admitted, strict=True))
+
+
+def test_what_is_summed_up_adds_up() -> None:
+    known = recording([[0.9, 0.9, 0.9], [0.6, 0.6, 0.6]])
+    schedule = np.array([0.0, 0.0, 20.0, 40.0])
+    summary = run([ours(known)], known, schedule.tolist(), budget=10.0).summary(schedule, [0.2, 0.5, 1.0])
+    assert summary["attainment"] == 1.0
+    assert summary["exits"] == {"1": {"confident": 2}, "3": {"final": 2}}
+    assert summary["accuracy"] == 0.5
+    assert summary["mean_depth"] == pytest.approx(0.6)
