@@ -125,8 +125,7 @@ class Engine:
             job.compute += now - start
             job.features, job.running, job.probabilities, job.row = features, running, probabilities, row
         with self._changed:
-            self.scheduler.times.add(stage, len(jobs), now - start, now)
-            reasons = self.scheduler.reached(stage, jobs, confidences, now)
+            reasons = self.scheduler.reached(stage, jobs, confidences, now - start, now)
         return [
             (job, last_answer(job, reason, now))
             for job, reason in zip(jobs, reasons, strict=True)

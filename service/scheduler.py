@@ -146,7 +146,7 @@ class Scheduler:
     def next(self, now: float) -> Run:
         """What the engine, free at `now`, does next."""
         stopped: list[Job] = []
-        while stage := self._most_urgent_stage(now):
+        while stage := self._stage(now):
             count = self._most_together(stage, now)
             if count == 0:
                 stage, count = 1, self._most_together(1, now)
@@ -157,8 +157,11 @@ class Scheduler:
                 return Run(stage, jobs, stopped)
         return Run(0, [], stopped)
 
-    def reached(self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], now: float) -> list[Reason | None]:
-        """Why each job stops at exit `stage`, which it has just reached; those with None wait for the next one here."""
+    def reached(
+        self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], seconds: float, now: float
+    ) -> list[Reason | None]:
+        """Why each job stops at exit `stage`, which took so many `seconds`; those with None wait for the next one here."""
+        self.times.add(stage, len(jobs), seconds, now)
         for job, confidence in zip(jobs, confidences, strict=True):
             job.confidences.append(confidence)
         self.busy_until = now
@@ -194,6 +197,20 @@ class Scheduler:
         deeper[stage] += sum(stage < job.max_exit and job.confidences[-1] < job.thresholds[stage - 1] for job in jobs)
         each = [self.times.seconds_each(number, now) for number in range(1, self.exits + 1)]
         return policy.pressure(self.levels, self.queues[0].dues, deeper, each, now)
+
+    def _stage(self, now: float) -> int:
+        """From 1, or 0 where nobody waits: the most urgent job's, unless it gains company there by waiting a little."""
+        stage = self._most_urgent_stage(now)
+        return 1 if stage > 1 and self.queues[0] and self._gains_by_waiting(stage, now) else stage
+
+    def _gains_by_waiting(self, stage: int, now: float) -> bool:
+        """Whether its batch would be too small to pay, and there is time for exit 1 of others who may join it."""
+        queue, fresh = self.queues[stage - 1], len(self.queues[0])
+        if len(queue) >= self.times.worthwhile(stage):
+            return False
+        before = self.times.seconds(1, min(fresh, self.max_batch, self.times.worthwhile(1)), now)
+        own = sum(self.times.seconds(number, 1, now) for number in range(stage, self.exits + 1))
+        return before + own <= (queue.dues[0] - now) * policy.ROOM
 
     def _most_urgent_stage(self, now: float) -> int:
         """Where the job waits that is due first, from 1; 0 where nobody waits."""

@@ -52,7 +52,9 @@ class Fifo:
         self.stage += 1
         return Run(self.stage, self.batch, refused)
 
-    def reached(self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], now: float) -> list[Reason | None]:
+    def reached(
+        self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], seconds: float, now: float
+    ) -> list[Reason | None]:
         reasons: list[Reason | None] = [
             Reason.FINAL
             if stage == self.last

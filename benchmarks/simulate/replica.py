@@ -30,7 +30,7 @@ class Policy(Protocol):
     def admit(self, job: Job, now: float) -> None: ...
     def next(self, now: float) -> Run: ...
     def reached(
-        self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], now: float
+        self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], seconds: float, now: float
     ) -> list[Reason | None]: ...
 
 
@@ -112,6 +112,7 @@ class Replica:
     answered: Callable[[Job, int, Reason, float], None]
     end: float = math.inf
     run: Run = field(default_factory=lambda: Run(0, [], []))
+    took: float = 0.0
 
     def advance(self, until: float) -> None:
         """Finish what ends by then, and begin what follows."""
@@ -119,7 +120,8 @@ class Replica:
             now, run = self.end, self.run
             each = self.recording.confidences
             confidences = [each[job.image][run.stage - 1] for job in run.jobs]
-            for job, reason in zip(run.jobs, self.policy.reached(run.stage, run.jobs, confidences, now), strict=True):
+            reasons = self.policy.reached(run.stage, run.jobs, confidences, self.took, now)
+            for job, reason in zip(run.jobs, reasons, strict=True):
                 if reason is not None:
                     self.answered(job, run.stage, reason, now)
             self.begin(now)
@@ -135,7 +137,8 @@ class Replica:
         for job in run.stopped:
             self.answered(job, len(job.confidences), Reason.LOAD, now)
         if run.jobs:
-            self.end = now + self.recording.per_run + self.durations.draw(run.stage, len(run.jobs))
+            self.took = self.durations.draw(run.stage, len(run.jobs))
+            self.end = now + self.recording.per_run + self.took
         else:
             self.end = math.inf
 
