@@ -160,7 +160,7 @@ class Scheduler:
     def reached(
         self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], seconds: float, now: float
     ) -> list[Reason | None]:
-        """Why each job stops at exit `stage`, which took so many `seconds`; those with None wait for the next one here."""
+        """Why each job stops at exit `stage`, which took so many `seconds`; those with None wait for the next one."""
         self.times.add(stage, len(jobs), seconds, now)
         for job, confidence in zip(jobs, confidences, strict=True):
             job.confidences.append(confidence)
