@@ -1,7 +1,7 @@
 """What the way between the stages costs: `python -m benchmarks.device [ARTIFACT.onnx]`, on a GPU if there is one.
 
-Seconds of the chain of stages with features on the host, with features on the device, and with CUDA graphs, each against
-the whole graph, in turn.
+Seconds of the chain of stages with features on the host, with features on the device, and with CUDA graphs, against the
+whole graph, each in turn with it.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""How many threads the engine should have, with the event loop and the clients on the same cores: in turn in one run."""
+"""How many threads the engine should have, with event loop and clients on the same cores: in turn in one run."""
 
 import asyncio
 import os
