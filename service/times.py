@@ -30,12 +30,15 @@ class RecentQuantile:
         self._known = None
 
     def seconds(self, now: float) -> float:
-        if self._known is None or now > self._until:
+        known = self._known  # another thread may add meanwhile
+        if known is None or now > self._until:
             recent = [(at, seconds) for at, seconds in list(self._durations) if now - at <= self.memory]
+            if not recent:
+                return self.idle
             ordered = sorted(seconds for _, seconds in recent)
-            self._known = ordered[math.ceil(QUANTILE * len(ordered)) - 1] if ordered else self.idle
-            self._until = recent[0][0] + self.memory if recent else math.inf
-        return self._known
+            self._known = known = ordered[math.ceil(QUANTILE * len(ordered)) - 1]
+            self._until = recent[0][0] + self.memory
+        return known
 
 
 def batch_sizes(max_batch: int) -> list[int]:
