@@ -32,6 +32,8 @@ LARGE_EVERY = 250
 
 def main() -> None:
     last = int(sys.argv[1]) if sys.argv[1:] else LAST
+    if last % FIRST or last == 0:
+        sys.exit(f"error: {last} requests are not a multiple of {FIRST}")
     small, large = images.pictures(1000).pngs, larger()
     with Server("--max-queue", "1024") as server:
         url, pid = str(server.client.base_url), server.process.pid
@@ -44,7 +46,7 @@ def main() -> None:
                 for number in range(done - ROUND, done)
             ]
             asyncio.run(client.ask_all(url, f"/predict?latency_budget_ms=inf&{options}", bodies, clients))
-            if done == FIRST or done % (last // 10) == 0:
+            if done in (FIRST, last) or done % max(FIRST, last // 10) == 0:
                 sizes[done] = resident_mb(pid)
         seconds = time.perf_counter() - start
     figures = {

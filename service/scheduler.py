@@ -103,26 +103,29 @@ class Scheduler:
         self.levels = policy.levels(operating_points, self.exits)
         self.level = self.levels[0]
         self.queues = [Queue() for _ in range(self.exits)]
+        self.late = Queue()
         self.busy_until = -math.inf
 
     @property
     def waiting(self) -> int:
         """Jobs admitted and not yet started."""
-        return len(self.queues[0])
+        return len(self.queues[0]) + len(self.late)
 
     @property
     def idle(self) -> bool:
-        return not any(self.queues)
+        return not any(self.queues) and not self.late
 
     def admit(self, job: Job, now: float) -> None:
         """Raises QueueFull, or Overloaded where exit 1 would be late for this job or, by it, for another one."""
-        fresh = self.queues[0]
+        fresh, start = self.queues[0], max(now, self.busy_until)
+        self._put_off_the_late(start)
         if len(fresh) >= self.max_queue:
             raise QueueFull(f"{self.max_queue} jobs are waiting already; try again later", self._exit_1_takes(now))
         job.admitted = now
         job.due = min(job.deadline, now + PATIENCE)
-        start = max(now, self.busy_until)
-        self._put_off_the_late(start)
+        if self.idle and start == now and now + self.times.idle(1) <= job.deadline:
+            fresh.add(job)  # whatever was measured last: only running it shows whether that still holds
+            return
         place = fresh.add(job)
         late = self._late(fresh.dues, start, now)
         if not late or math.isinf(job.deadline):
@@ -139,18 +142,15 @@ class Scheduler:
 
     def withdraw(self, job: Job) -> None:
         """The client has left: if the job still waits for exit 1, its place is free."""
-        fresh = self.queues[0]
-        if not job.confidences and job in fresh.jobs:
-            fresh.remove(fresh.jobs.index(job))
+        for queue in (self.queues[0], self.late):
+            if not job.confidences and job in queue.jobs:
+                queue.remove(queue.jobs.index(job))
 
     def next(self, now: float) -> Run:
         """What the engine, free at `now`, does next."""
         stopped: list[Job] = []
-        while stage := self._stage(now):
-            count = self._most_together(stage, now)
-            if count == 0:
-                stage, count = 1, self._most_together(1, now)
-            jobs = self._draw(stage, count, now, stopped)
+        while not self.idle:
+            stage, jobs = self._drawn(now, stopped)
             if jobs:
                 self.busy_until = now + self.times.seconds(stage, len(jobs), now)
                 self._release(self.busy_until, now, stopped)
@@ -198,6 +198,18 @@ class Scheduler:
         each = [self.times.seconds_each(number, now) for number in range(1, self.exits + 1)]
         return policy.pressure(self.levels, self.queues[0].dues, deeper, each, now)
 
+    def _drawn(self, now: float, stopped: list[Job]) -> tuple[int, list[Job]]:
+        """A stage and who runs it, perhaps nobody. Those who are late come when nobody else waits, or in the end."""
+        self._put_off_the_late(now)
+        stage = self._stage(now)
+        if self.late and (not stage or self.late.dues[0] <= now):
+            late = self.late.take(min(self.max_batch, self.times.worthwhile(1)))
+            return 1, [job for job in late if not job.future.done()]
+        count = self._most_together(stage, now)
+        if count == 0:
+            stage, count = 1, self._most_together(1, now)
+        return stage, self._draw(stage, count, now, stopped)
+
     def _stage(self, now: float) -> int:
         """From 1, or 0 where nobody waits: the most urgent job's, unless it gains company there by waiting a little."""
         stage = self._most_urgent_stage(now)
@@ -214,7 +226,6 @@ class Scheduler:
 
     def _most_urgent_stage(self, now: float) -> int:
         """Where the job waits that is due first, from 1; 0 where nobody waits."""
-        self._put_off_the_late(now)
         return min(
             (stage for stage, queue in enumerate(self.queues, start=1) if queue),
             key=lambda stage: self.queues[stage - 1].dues[0],
@@ -228,7 +239,7 @@ class Scheduler:
         while fresh and soonest > fresh.dues[0] >= fresh.jobs[0].deadline:
             (job,) = fresh.take(1)
             job.due = now + PATIENCE
-            fresh.add(job)
+            self.late.add(job)
 
     def _most_together(self, stage: int, now: float) -> int:
         """How many run `stage` together: no more than pays, than have time, or than let the others reach exit 1."""

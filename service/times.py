@@ -77,6 +77,10 @@ class StageTimes:
         """Predicted seconds of `stage` (from 1) with `size` jobs, to which the delivery of their answers comes."""
         return self._of(stage, size).seconds(now)
 
+    def idle(self, stage: int) -> float:
+        """Seconds of `stage` (from 1) with one job on an idle machine, whatever was measured since."""
+        return self._of(stage, 1).idle
+
     def worthwhile(self, stage: int) -> int:
         """The size beyond which a larger batch of `stage` (from 1) saves nothing, and only makes everybody wait."""
         return self._worthwhile[stage - 1]

@@ -173,7 +173,11 @@ def simulate(
         now = float(arrivals[number])
         for replica in replicas:
             replica.advance(now)
-        replica = replicas[0] if len(replicas) == 1 else min(replicas, key=lambda one: one.policy.waiting)
+        replica = (
+            replicas[0]
+            if len(replicas) == 1
+            else min(replicas, key=lambda one: (one.policy.waiting, one.end < math.inf))
+        )
         job = Job(number % images, now + budget, thresholds, exits, STAYS, row=number)
         try:
             replica.submit(job, now)

@@ -59,6 +59,8 @@ def test_two_replicas_share_the_load() -> None:
     two = run([Fifo(EXITS, max_batch=1) for _ in range(2)], known, [0.0, 0.0, 0.0, 0.0], budget=6.0)
     assert sorted(one.latency) == [3.0, 6.0, 9.0, 12.0]
     assert sorted(two.latency) == [3.0, 3.0, 6.0, 6.0]
+    apart = run([Fifo(EXITS, max_batch=1) for _ in range(2)], known, [0.0, 1.0], budget=6.0)
+    assert apart.latency.tolist() == [3.0, 3.0]  # the second goes to the one that has nothing to do
 
 
 @settings(deadline=None)

@@ -170,6 +170,28 @@ def test_the_late_do_not_make_others_late() -> None:
     assert [one for one, _ in bench.answers] == [in_time, *late]
 
 
+def test_the_late_are_put_off_once_and_take_no_place_from_others() -> None:
+    bench = Bench(max_batch=1, max_queue=2)
+    late = job(0.9, 0.9, 0.9, deadline=1.0)
+    bench.submit(late)
+    bench.stages.now = 5.0
+    for _ in range(12):  # somebody new is always there
+        bench.submit(job(0.9, 0.9, 0.9, deadline=bench.stages.now + 3.0))
+        bench.engine.step()
+    assert late in [one for one, _ in bench.answers]
+    bench.drain()
+    assert all(answer.finished <= one.deadline for one, answer in bench.answers if one is not late)
+
+
+def test_an_idle_engine_takes_a_job_whatever_was_measured_last() -> None:
+    bench = Bench()
+    bench.engine.scheduler.times.add(1, 1, 100.0, now=0.0)
+    one = job(0.9, 0.9, 0.9, deadline=5.0)
+    bench.submit(one)
+    bench.drain()
+    assert outcome(one) == (1, Reason.CONFIDENT)
+
+
 def test_under_pressure_those_who_are_nearly_sure_stop_first() -> None:
     bench = Bench(max_batch=4)
     jobs = [job(confidence, 0.9, 0.9, deadline=6.0) for confidence in (0.52, 0.6, 0.6, 0.6)]
