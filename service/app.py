@@ -1,6 +1,8 @@
 """The whole server, built in one place: artifact → stages → engine → metrics → routes."""
 
 import asyncio
+import logging
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +24,8 @@ from service.routes import add_routes
 from service.scheduler import Job, Scheduler
 from service.settings import Settings
 from service.times import StageTimes, batch_sizes
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -84,7 +88,11 @@ def work(engine: Engine, image_shape: Sequence[int], warm: Future[None]) -> None
         warm.set_exception(error)
         return
     warm.set_result(None)
-    engine.run()
+    try:
+        engine.run()
+    except Exception:
+        logger.exception("the engine's thread has failed; the server ends, for it cannot answer any more")
+        signal.raise_signal(signal.SIGTERM)
 
 
 class Answers:
