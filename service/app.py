@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -12,6 +13,7 @@ from service import __version__, artifact
 from service.arrivals import Arrivals
 from service.bodies import BodyLimits
 from service.calibration import Calibration
+from service.device import open_stages
 from service.engine import Engine, Outcome
 from service.errors import RequestError
 from service.metrics import Metrics
@@ -19,7 +21,6 @@ from service.predictor import Predictor
 from service.routes import add_routes
 from service.scheduler import Job, Scheduler
 from service.settings import Settings
-from service.stages import OnnxStages
 from service.times import StageTimes, batch_sizes
 
 
@@ -28,9 +29,9 @@ def create_app(settings: Settings) -> FastAPI:
     clock = time.monotonic
     served = artifact.load(settings.model)
     metadata = served.metadata
-    stages = OnnxStages(served, settings.device, settings.threads)
-    metrics = Metrics(metadata, stages.provider, settings.max_batch)
     times = StageTimes(len(metadata.exits), batch_sizes(settings.max_batch))
+    stages = open_stages(served, settings.device, settings.threads, times.sizes, settings.cuda_graphs)
+    metrics = Metrics(metadata, stages.provider, settings.max_batch)
     answers = Answers()
     engine = Engine(
         stages=stages,
@@ -48,9 +49,12 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         answers.loop = asyncio.get_running_loop()
-        await predictor.warm_up()
-        thread = threading.Thread(target=engine.run, name="engine", daemon=True)
+        spec, warm = metadata.input, Future[None]()
+        image_shape = (spec.channels, spec.height, spec.width)
+        thread = threading.Thread(target=work, args=(engine, image_shape, warm), name="engine", daemon=True)
         thread.start()
+        await asyncio.wrap_future(warm)
+        await predictor.measure_need()
         predictor.ready = True
         yield
         predictor.ready = False
@@ -68,6 +72,19 @@ def create_app(settings: Settings) -> FastAPI:
     add_routes(app, predictor, BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000))
     app.add_middleware(Arrivals, clock=clock, observe=metrics.observe_response)
     return app
+
+
+def work(engine: Engine, image_shape: Sequence[int], warm: Future[None]) -> None:
+    """The body of the engine's thread. It warms up itself, for onnxruntime keeps CUDA graphs for the thread that
+    captured them; `warm` says when, or what went wrong.
+    """
+    try:
+        engine.warm_up(image_shape)
+    except Exception as error:
+        warm.set_exception(error)
+        return
+    warm.set_result(None)
+    engine.run()
 
 
 class Answers:

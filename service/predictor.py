@@ -53,10 +53,9 @@ class Predictor:
     ready: bool = False
     draining: bool = False
 
-    async def warm_up(self) -> None:
-        """Make the first request as quick as the others, and learn what it will need: the engine must not run yet."""
+    async def measure_need(self) -> None:
+        """Learn what a request will need at least. The engine must be warm, and have nothing to do yet."""
         spec = self.metadata.input
-        await asyncio.to_thread(self.engine.warm_up, (spec.channels, spec.height, spec.width))
         blank = io.BytesIO()
         Image.new("L", (spec.width, spec.height)).save(blank, "PNG")
         needs = []

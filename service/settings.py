@@ -17,7 +17,9 @@ class Settings(BaseSettings):
     Every flag can also be set in the environment: --max-batch is ANYTIME_MAX_BATCH.
     """
 
-    model_config = SettingsConfigDict(cli_prog_name="python -m service", cli_kebab_case=True, env_prefix="ANYTIME_")
+    model_config = SettingsConfigDict(
+        cli_prog_name="python -m service", cli_kebab_case=True, cli_implicit_flags=True, env_prefix="ANYTIME_"
+    )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -29,6 +31,12 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where to run; auto takes a GPU where there is one"
+    )
+    cuda_graphs: bool = Field(
+        False,
+        description="launch a whole stage at once on a GPU, at the price of memory for every stage and batch size; "
+        "refused where an operation has no CUDA kernel, as in int8. Off, for its gain depends on network and GPU: "
+        "python -m benchmarks.device measures it",
     )
     threads: int = Field(
         0, ge=0, description="threads of the inference engine; 0 takes half of the cores, for HTTP needs the rest"

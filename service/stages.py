@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from service.artifact import Artifact
 
 Tensor = NDArray[np.float32]
-
+Provider = str | tuple[str, dict[str, str]]
+"""A name, or a name with options."""
+CUDA = "CUDAExecutionProvider"
 
 Features = Any
 """What a stage hands to the next one, wherever it lies: one row per image."""
@@ -35,15 +37,24 @@ class Stages(Protocol):
 
 
 class OnnxStages:
-    """One session per stage. Not to be called from two threads at a time."""
+    """One session per stage; features come back to the host. Not to be called from two threads at a time.
 
-    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
-        providers = providers_for(device)
-        options = session_options(threads)
+    Raises ValueError where `device` is `cuda`, or `cuda_graphs` are wanted, and cannot be had; these are for
+    `DeviceStages` with fixed memory alone. `provider`: onnxruntime's name for what runs all stages.
+    """
+
+    def __init__(self, artifact: Artifact, device: str, threads: int, cuda_graphs: bool = False) -> None:
+        providers = providers_for(device, cuda_graphs)
+        self.options = options = session_options(threads)
         self.sessions = [onnxruntime.InferenceSession(stage, options, providers=providers) for stage in artifact.stages]
         self._sources = [session.get_inputs()[0].name for session in self.sessions]
         self._outputs = [[output.name for output in session.get_outputs()] for session in self.sessions]
-        self.provider = str(self.sessions[0].get_providers()[0])
+        # A session that CUDA cannot have is made for the CPU by onnxruntime, with no more than a message.
+        first = [str(session.get_providers()[0]) for session in self.sessions]
+        self.provider = next((provider for provider in first if provider != CUDA), CUDA)
+        if self.provider != CUDA and (device == "cuda" or cuda_graphs):
+            wanted = "cuda_graphs" if cuda_graphs else "device 'cuda'"
+            raise ValueError(f"{wanted}: onnxruntime cannot run every stage with CUDA here, so it would be the CPU")
 
     def load(self, images: Sequence[Tensor]) -> Tensor:
         return np.stack(images)
@@ -96,15 +107,20 @@ def share_threads(threads: int) -> None:
     onnxruntime.set_global_thread_pool_sizes(threads, 1)
 
 
-def providers_for(device: str) -> list[str]:
+def providers_for(device: str, cuda_graphs: bool = False) -> list[Provider]:
     """onnxruntime's providers in order of preference; the GPU build falls back to the CPU under `auto`.
 
     Raises ValueError where `cuda` is asked for and this build of onnxruntime has no such provider.
     """
     available = onnxruntime.get_available_providers()
-    if device == "cpu" or (device == "auto" and "CUDAExecutionProvider" not in available):
+    if device == "cpu" or (device == "auto" and CUDA not in available):
         return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in available:
+    if CUDA not in available:
         raise ValueError("device 'cuda' needs the extra 'gpu' (onnxruntime-gpu); installed is the build for the CPU")
     onnxruntime.preload_dlls()
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return [(CUDA, cuda_options(cuda_graphs)), "CPUExecutionProvider"]
+
+
+def cuda_options(cuda_graphs: bool) -> dict[str, str]:
+    """The arena grows by what it is asked for, not to the next power of two: warm-up asks for everything."""
+    return {"arena_extend_strategy": "kSameAsRequested", "enable_cuda_graph": str(int(cuda_graphs))}
