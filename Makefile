@@ -54,6 +54,7 @@ bench: $(DEV)/installed  ## measure, side by side in one run; results go to benc
 	$(DEV)/bin/python -m benchmarks.precision
 	$(DEV)/bin/python -m benchmarks.simulate
 	$(DEV)/bin/python -m benchmarks.training_cost
+	$(DEV)/bin/python -m benchmarks.threads
 
 .venv-peers/%/installed: benchmarks/peers/requirements/%.txt
 	rm -rf $(@D) && $(PYTHON) -m venv $(@D)

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
+
 from training.revision import git_revision
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,7 +37,10 @@ def provenance(name: str) -> dict[str, Any]:
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "git_revision": git_revision(),
-        "versions": {package: version(package) for package in ("onnxruntime", "numpy", "fastapi", "uvicorn")},
+        "versions": {
+            "onnxruntime": onnxruntime.__version__,  # the build for GPUs has another name
+            **{package: version(package) for package in ("numpy", "fastapi", "uvicorn")},
+        },
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
