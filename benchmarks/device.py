@@ -1,70 +1,125 @@
-"""What the way between the stages costs: `python -m benchmarks.device [ARTIFACT.onnx]`, on a GPU if there is one.
+"""What binding and CUDA graphs are worth on a device: the chain of stages, run in each way, ÷ the whole graph.
 
-Seconds of the chain of stages with features on the host, with features on the device, and with CUDA graphs, against the
-whole graph, each in turn with it.
+`host`: features come back to the host between stages. `bound`: they stay on the device. `fixed`: at fixed addresses.
+`graphs`: each stage, too, launched as one CUDA graph (only with CUDA, and only where every operation has its kernel).
+Images come from the host and the logits of all exits go back to it, in every way alike.
 """
 
-import sys
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
-import torch
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from benchmarks import report
-from benchmarks.stages import compare
+from benchmarks import report, untrained
+from benchmarks.stages import seconds
 from service import artifact
 from service.artifact import Artifact
 from service.device import DeviceStages
 from service.settings import EMBEDDED_MODEL
-from service.stages import CUDA, OnnxStages, Stages, providers_for, session_options
-from service.times import batch_sizes
+from service.stages import OnnxStages, Stages, Tensor, providers_for
 
-SIZES = batch_sizes(64)
-THREADS = 1
+Runs = dict[str, Callable[[], object]]
+
+
+class DeviceSettings(BaseSettings):
+    """Measure the ways to run the stages of an artifact on a device, side by side."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m benchmarks.device", cli_kebab_case=True)
+
+    model: Path = Field(EMBEDDED_MODEL, description="artifact")
+    untrained: str = Field(
+        "", description=f"instead of an artifact, the network of this recipe with drawn weights: {untrained.RECIPE}, …"
+    )
+    precision: Literal["fp32", "fp16", "int8"] = Field("fp32", description="of the untrained network")
+    device: Literal["cpu", "cuda"] = Field("cuda", description="where to run")
+    threads: int = Field(0, ge=0, description="threads of the CPU provider, as for the server")
+    batches: list[int] = Field([1, 2, 4, 8, 16, 32, 64], description="sizes of batches")
+    rounds: int = Field(9, ge=1, description="rounds, in which all ways take turns; medians over them are reported")
 
 
 def main() -> None:
-    path = Path(sys.argv[1]) if sys.argv[1:] else EMBEDDED_MODEL
+    settings = CliApp.run(DeviceSettings)
+    with TemporaryDirectory() as folder:
+        path = settings.model
+        if settings.untrained:
+            path = Path(folder, "untrained.onnx")
+            untrained.write(path, settings.untrained, settings.precision)
+        figures = measured(settings, path)
+    described = settings.model_dump(mode="json")
+    report.save("device", {"device": device_name(settings.device), "settings": described} | figures)
+
+
+def measured(settings: DeviceSettings, path: Path) -> dict[str, Any]:
+    """By size of batch: milliseconds of every way, and what they are to each other."""
     served = artifact.load(path)
-    whole = onnxruntime.InferenceSession(path, session_options(THREADS), providers=providers_for("auto"))
-    spec, exits = served.metadata.input, len(served.metadata.exits)
-    shape = (SIZES[-1], spec.channels, spec.height, spec.width)
-    images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    figures: dict[str, object] = {"provider": whole.get_providers()[0], "device": device_name()}
-    for name, stages in ways(served).items():
-        figures[name] = {
-            size: round(compare(partial(chain, stages, images[:size], exits), against(whole, images[:size]))[0], 3)
-            for size in SIZES
-        }
-    print("chain ÷ whole graph, by batch:")
-    report.save("device", figures)
+    spec = served.metadata.input
+    images = np.random.default_rng(0).normal(size=(max(settings.batches), spec.channels, spec.height, spec.width))
+    host = OnnxStages(served, settings.device, settings.threads)
+    whole = onnxruntime.InferenceSession(path, host.options, providers=providers_for(settings.device))
+    ways = chains(served, host, settings)
+    figures = {}
+    for size in settings.batches:
+        batch = images[:size].astype(np.float32)
+        runs: Runs = {"whole": partial(whole.run, None, {"image": batch})}
+        runs |= {name: partial(chain, stages, len(served.stages), batch) for name, stages in ways.items()}
+        figures[f"batch_{size}"] = compared(in_turn(runs, settings.rounds))
+        print(size, figures[f"batch_{size}"], flush=True)
+    return figures
 
 
-def ways(served: Artifact) -> dict[str, Stages]:
-    host = OnnxStages(served, "auto", THREADS)
-    found: dict[str, Stages] = {"features on the host": host, "features on the device": DeviceStages(host, SIZES)}
-    if host.provider == CUDA:
-        graphs = OnnxStages(served, "cuda", THREADS, cuda_graphs=True)
-        found["with CUDA graphs"] = DeviceStages(graphs, SIZES, fixed=True)
-    return found
+def chains(served: Artifact, host: OnnxStages, settings: DeviceSettings) -> dict[str, Stages]:
+    sizes = sorted(settings.batches)
+    ways: dict[str, Stages] = {
+        "host": host,
+        "bound": DeviceStages(host, sizes),
+        "fixed": DeviceStages(host, sizes, fixed=True),
+    }
+    if settings.device == "cuda":
+        try:
+            graphs = OnnxStages(served, settings.device, settings.threads, cuda_graphs=True)
+            ways["graphs"] = DeviceStages(graphs, sizes, fixed=True)
+        except ValueError as error:
+            print(error)
+    return ways
 
 
-def chain(stages: Stages, images: np.ndarray, exits: int) -> None:
+def chain(stages: Stages, exits: int, images: Tensor) -> None:
     features = stages.load(images)
     for stage in range(1, exits + 1):
         _, features = stages.run(stage, features)
 
 
-def against(whole: onnxruntime.InferenceSession, images: np.ndarray) -> Callable[[], object]:
-    return partial(whole.run, None, {"image": images})
+def in_turn(runs: Runs, rounds: int) -> list[dict[str, float]]:
+    """Seconds of a call in each round, the first of which only warms."""
+    return [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds + 1)][1:]
 
 
-def device_name() -> str:
-    """Of the GPU, or of the processor where there is none."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else report.processor()
+def compared(rounds: list[dict[str, float]]) -> dict[str, Any]:
+    """Medians over the rounds, of ratios within each."""
+    pairs = [(name, "whole") for name in rounds[0] if name != "whole"] + [("bound", "host"), ("graphs", "bound")]
+    return {
+        "ms": {name: round(median(one[name] for one in rounds) * 1000, 3) for name in rounds[0]},
+        "ratio": {
+            f"{one}_to_{other}": round(median(found[one] / found[other] for found in rounds), 3)
+            for one, other in pairs
+            if one in rounds[0]
+        },
+    }
+
+
+def device_name(device: str) -> str:
+    if device == "cpu":
+        return report.processor()
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -54,11 +54,12 @@ def compare(one: Callable[[], object], other: Callable[[], object]) -> tuple[flo
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Of one call, the mean over a round."""
-    calls, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < SECONDS_PER_ROUND:
+    """Of one call, the mean over a round of at least one."""
+    calls, elapsed, start = 0, 0.0, time.perf_counter()
+    while elapsed < SECONDS_PER_ROUND:
         run()
         calls += 1
+        elapsed = time.perf_counter() - start
     return elapsed / calls
 
 

@@ -1,47 +1,88 @@
-"""How many threads the engine should have, with event loop and clients on the same cores: in turn in one run."""
+"""How many threads the engine should have: images per second of the bare engine, and answers per second over HTTP,
+with one thread, two, … as many as there are cores, in turn in one run.
+
+Every number of threads has a process of its own, for onnxruntime sizes its pool once, and a server of its own.
+"""
 
 import asyncio
 import os
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import cache
+from multiprocessing import get_context
 
-from benchmarks import FP32_MODEL, client, images, report
+import numpy as np
+
+from benchmarks import client, images, report
+from benchmarks.bare import bare_engine, bare_seconds
 from benchmarks.server import Server
+from service import artifact
+from service.engine import Engine
 from service.settings import EMBEDDED_MODEL
-from service.stages import default_threads
 
-IMAGES, ROUNDS = 1500, 3
-MODELS = {"fp32": FP32_MODEL, "int8": EMBEDDED_MODEL}
-PATHS = {"balanced": "operating_point=balanced", "always last": "confidence_threshold=1"}
-CLIENTS = (1, 32)
+IMAGES = 2000
+WARM = 300
+ROUNDS = 5
+BATCHES = (1, 8, 32)
+CLIENTS = (1, 8, 32)
+PATH = "/predict?latency_budget_ms=inf"
 
 
 def main() -> None:
     counts = range(1, len(os.sched_getaffinity(0)) + 1)
-    rates: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
-        for precision, model in MODELS.items():
-            for threads in counts:
-                with Server("--model", str(model), "--threads", str(threads)) as server:
-                    for name, rate in answered(str(server.client.base_url)).items():
-                        rates.setdefault(f"{precision}, {name}, {threads} threads", []).append(rate)
-    print("answers per second:")
-    report.save(
-        "threads",
-        {"default": default_threads()} | {name: round(statistics.median(found)) for name, found in rates.items()},
-    )
+    contents = images.pngs(images.fashion_mnist())[:IMAGES]
+    rates: dict[str, dict[int, list[float]]] = {}
+    with ExitStack() as running:
+        engines = {count: running.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for count in counts}
+        servers = {count: running.enter_context(Server("--threads", str(count))) for count in counts}
+        for count in counts:
+            engines[count].submit(bare_rate, count, max(BATCHES)).result()
+            http_rate(servers[count], contents[:WARM], max(CLIENTS))
+        for _ in range(ROUNDS):
+            for size in BATCHES:
+                for count in counts:
+                    rate = engines[count].submit(bare_rate, count, size).result()
+                    rates.setdefault(f"bare_batch_{size}", {}).setdefault(count, []).append(rate)
+            for clients in CLIENTS:
+                for count in counts:
+                    rate = http_rate(servers[count], contents, clients)
+                    rates.setdefault(f"http_{clients}_clients", {}).setdefault(count, []).append(rate)
+    report.save("threads", {"images": IMAGES} | {name: figures(found) for name, found in rates.items()})
 
 
-def answered(url: str) -> dict[str, float]:
-    """Answers per second over HTTP."""
-    pngs, found = list(images.pictures(IMAGES).pngs), {}
-    for name, query in PATHS.items():
-        for clients in CLIENTS:
-            count = IMAGES if name == "balanced" else IMAGES // 5
-            start = time.perf_counter()
-            asyncio.run(client.ask_all(url, f"/predict?latency_budget_ms=inf&{query}", pngs[:count], clients))
-            found[f"{name}, {clients} clients"] = count / (time.perf_counter() - start)
-    return found
+def figures(rates: dict[int, list[float]]) -> dict[str, object]:
+    """Medians by number of threads; `to_one_thread`: of the ratios within each round."""
+    medians = {count: statistics.median(found) for count, found in rates.items()}
+    return {
+        "per_second": {str(count): round(median) for count, median in medians.items()},
+        "to_one_thread": {
+            str(count): round(statistics.median(a / b for a, b in zip(found, rates[1], strict=True)), 2)
+            for count, found in rates.items()
+        },
+        "best": max(medians, key=medians.__getitem__),
+    }
+
+
+def bare_rate(threads: int, size: int) -> float:
+    """Images per second, with early exit as `balanced` would have it. In a process that no other number runs in."""
+    engine, inputs, thresholds = bare(threads)
+    return len(inputs) / bare_seconds(engine, inputs, size, thresholds)
+
+
+@cache
+def bare(threads: int) -> tuple[Engine, np.ndarray, tuple[float, ...]]:
+    served = artifact.load(EMBEDDED_MODEL)
+    contents = images.pngs(images.fashion_mnist())[:IMAGES]
+    inputs = images.inputs(contents, served.metadata.input)
+    return bare_engine(served, max(BATCHES), threads), inputs, served.metadata.default_thresholds
+
+
+def http_rate(server: Server, contents: list[bytes], clients: int) -> float:
+    start = time.perf_counter()
+    asyncio.run(client.ask_all(str(server.client.base_url), PATH, contents, clients))
+    return len(contents) / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":
