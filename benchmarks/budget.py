@@ -13,7 +13,7 @@ STEPS = 5
 
 
 def main() -> None:
-    contents = images.pngs(images.fashion_mnist())[:IMAGES]
+    contents = images.pngs(images.fashion_mnist(), IMAGES)
     # One thread, so that the exits lie well apart; no exit is ever confident enough.
     with Server("--threads", "1") as server:
         url = str(server.client.base_url)

@@ -19,7 +19,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from benchmarks import report, untrained
-from benchmarks.stages import seconds
+from benchmarks.stages import chain, seconds
 from service import artifact
 from service.artifact import Artifact
 from service.device import DeviceStages
@@ -69,7 +69,7 @@ def measured(settings: DeviceSettings, path: Path) -> dict[str, Any]:
     for size in settings.batches:
         batch = images[:size].astype(np.float32)
         runs: Runs = {"whole": partial(whole.run, None, {"image": batch})}
-        runs |= {name: partial(chain, stages, len(served.stages), batch) for name, stages in ways.items()}
+        runs |= {name: partial(loaded_chain, stages, batch) for name, stages in ways.items()}
         figures[f"batch_{size}"] = compared(in_turn(runs, settings.rounds))
         print(size, figures[f"batch_{size}"], flush=True)
     return figures
@@ -91,10 +91,8 @@ def chains(served: Artifact, host: OnnxStages, settings: DeviceSettings) -> dict
     return ways
 
 
-def chain(stages: Stages, exits: int, images: Tensor) -> None:
-    features = stages.load(images)
-    for stage in range(1, exits + 1):
-        _, features = stages.run(stage, features)
+def loaded_chain(stages: Stages, images: Tensor) -> None:
+    chain(stages, stages.load(images))
 
 
 def in_turn(runs: Runs, rounds: int) -> list[dict[str, float]]:

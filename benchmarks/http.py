@@ -28,7 +28,7 @@ def main() -> None:
 
 def measured(model: Path) -> dict[str, float]:
     served = artifact.load(model)
-    contents = images.pngs(images.fashion_mnist())[:IMAGES]
+    contents = images.pngs(images.fashion_mnist(), IMAGES)
     inputs = images.inputs(contents, served.metadata.input)
     engine, thresholds = bare_engine(served, max(BATCHES)), served.metadata.default_thresholds
     figures: dict[str, float] = {}

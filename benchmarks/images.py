@@ -19,14 +19,15 @@ def fashion_mnist() -> data.Images:
     return datasets.test_images(TrainConfig())
 
 
-def pngs(images: data.Images) -> list[bytes]:
-    return [png(pixels[0].numpy()) for pixels in images.pixels]
+def pngs(images: data.Images, count: int | None = None) -> list[bytes]:
+    """Of all images, or of the first so many."""
+    return [png(pixels[0].numpy()) for pixels in images.pixels[:count]]
 
 
 def pictures(count: int = 10_000) -> Pictures:
     """The first test images with their labels, as the load generator sends them."""
     test = fashion_mnist()
-    return Pictures(pngs(test)[:count], test.labels.numpy()[:count])
+    return Pictures(pngs(test, count), test.labels.numpy()[:count])
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

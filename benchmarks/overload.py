@@ -79,7 +79,7 @@ def foretold(model: Path, pictures: Pictures, plan: dict[str, Times]) -> dict[st
     points, thresholds = served.metadata.operating_points, served.metadata.default_thresholds
     results = {
         name: simulate(
-            [Scheduler(recording.times(), points, max_batch=32, max_queue=256)],
+            [Scheduler(recording.times(), points, max_queue=256)],
             schedule,
             recording,
             BUDGET,

@@ -16,9 +16,9 @@ import numpy as np
 
 from benchmarks import FP32_MODEL, images, report
 from benchmarks.bare import bare_engine, bare_seconds
-from benchmarks.operating_points import NEVER
 from benchmarks.stages import BATCHES, chain_against_whole
 from export.export import ExportConfig, export
+from export.risk_control import NEVER
 from service import artifact
 from training.config import TrainConfig
 
@@ -33,7 +33,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         fp32 = given[0] if given else FP32_MODEL
         paths = {"fp32": fp32, "int8": given[1] if given[1:] else in_int8(fp32, Path(folder))}
-        inputs = images.inputs(images.pngs(images.fashion_mnist())[:IMAGES], artifact.load(fp32).metadata.input)
+        inputs = images.inputs(images.pngs(images.fashion_mnist(), IMAGES), artifact.load(fp32).metadata.input)
         chains = {precision: chain_against_whole(path, inputs, THREADS) for precision, path in paths.items()}
         runs = {name: run for precision, path in paths.items() for name, run in engine_runs(precision, path).items()}
         rounds = {size: measured(runs, inputs, size) for size in BATCHES}

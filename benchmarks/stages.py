@@ -12,7 +12,7 @@ import onnxruntime
 from benchmarks import images, report
 from service import artifact
 from service.settings import EMBEDDED_MODEL
-from service.stages import OnnxStages, default_threads, session_options
+from service.stages import Features, OnnxStages, Stages, default_threads, session_options
 
 BATCHES = (1, 8, 32)
 ROUNDS = 15
@@ -21,7 +21,7 @@ SECONDS_PER_ROUND = 0.3
 
 def main() -> None:
     metadata = artifact.load(EMBEDDED_MODEL).metadata
-    inputs = images.inputs(images.pngs(images.fashion_mnist())[: max(BATCHES)], metadata.input)
+    inputs = images.inputs(images.pngs(images.fashion_mnist(), max(BATCHES)), metadata.input)
     print("stage chain ÷ whole graph:")
     figures: dict[str, float] = {}
     for threads in sorted({1, default_threads()}):
@@ -41,8 +41,11 @@ def chain_against_whole(path: Path, inputs: np.ndarray, threads: int) -> dict[in
     }
 
 
-def chain(stages: OnnxStages, features: np.ndarray | None) -> None:
-    for stage in range(1, len(stages.sessions) + 1):
+def chain(stages: Stages, features: Features | None) -> None:
+    """All stages; the last one leaves no features."""
+    stage = 0
+    while features is not None:
+        stage += 1
         _, features = stages.run(stage, features)
 
 

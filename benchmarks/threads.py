@@ -32,7 +32,7 @@ PATH = "/predict?latency_budget_ms=inf"
 
 def main() -> None:
     counts = range(1, len(os.sched_getaffinity(0)) + 1)
-    contents = images.pngs(images.fashion_mnist())[:IMAGES]
+    contents = images.pngs(images.fashion_mnist(), IMAGES)
     rates: dict[str, dict[int, list[float]]] = {}
     with ExitStack() as running:
         engines = {count: running.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for count in counts}
@@ -74,7 +74,7 @@ def bare_rate(threads: int, size: int) -> float:
 @cache
 def bare(threads: int) -> tuple[Engine, np.ndarray, tuple[float, ...]]:
     served = artifact.load(EMBEDDED_MODEL)
-    contents = images.pngs(images.fashion_mnist())[:IMAGES]
+    contents = images.pngs(images.fashion_mnist(), IMAGES)
     inputs = images.inputs(contents, served.metadata.input)
     return bare_engine(served, max(BATCHES), threads), inputs, served.metadata.default_thresholds
 

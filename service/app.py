@@ -39,9 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
     answers = Answers()
     engine = Engine(
         stages=stages,
-        scheduler=Scheduler(
-            times, metadata.operating_points, max_batch=settings.max_batch, max_queue=settings.max_queue
-        ),
+        scheduler=Scheduler(times, metadata.operating_points, max_queue=settings.max_queue),
         calibration=Calibration.of(metadata),
         clock=clock,
         deliver=answers.deliver,

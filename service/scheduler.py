@@ -69,10 +69,11 @@ class Queue:
         self.jobs.insert(place, job)
         return place
 
-    def take(self, count: int) -> list[Job]:
-        taken = self.jobs[:count]
+    def draw(self, count: int) -> list[Job]:
+        """The first so many, without those whose client has left."""
+        drawn = [job for job in self.jobs[:count] if not job.future.done()]
         del self.jobs[:count], self.dues[:count]
-        return taken
+        return drawn
 
     def remove(self, place: int) -> None:
         del self.jobs[place], self.dues[place]
@@ -93,11 +94,8 @@ class Scheduler:
     It never leaves the engine idle while a job could use it, and never waits for a batch to fill.
     """
 
-    def __init__(
-        self, times: StageTimes, operating_points: Mapping[str, Point], *, max_batch: int, max_queue: int
-    ) -> None:
+    def __init__(self, times: StageTimes, operating_points: Mapping[str, Point], *, max_queue: int) -> None:
         self.times = times
-        self.max_batch = max_batch
         self.max_queue = max_queue
         self.exits = times.stages
         self.levels = policy.levels(operating_points, self.exits)
@@ -120,25 +118,23 @@ class Scheduler:
         fresh, start = self.queues[0], max(now, self.busy_until)
         self._put_off_the_late(start)
         if len(fresh) >= self.max_queue:
-            raise QueueFull(f"{self.max_queue} jobs are waiting already; try again later", self._exit_1_takes(now))
+            raise QueueFull(f"{self.max_queue} jobs are waiting already; try again later", self._alone(1, 0.0, now))
         job.admitted = now
         job.due = min(job.deadline, now + PATIENCE)
-        if self.idle and start == now and now + self.times.idle(1) <= job.deadline:
-            fresh.add(job)  # whatever was measured last: only running it shows whether that still holds
-            return
+        # Whatever was measured last, on an idle engine only running a job shows whether that still holds.
+        welcome = self.idle and start == now and now + self.times.idle(1) <= job.deadline
         place = fresh.add(job)
-        late = self._late(fresh.dues, start, now)
-        if not late or math.isinf(job.deadline):
+        if welcome or math.isinf(job.deadline):
             return
-        clear = self._ends(fresh.dues, start, now)[-1] - now
-        fresh.remove(place)
-        if late > self._late(fresh.dues, start, now):
+        late = self._late(fresh.dues, start, now)
+        if late and late > self._late([*fresh.dues[:place], *fresh.dues[place + 1 :]], start, now):
+            clear = self._ends(fresh.dues, start, now)[-1] - now
+            fresh.remove(place)
             raise Overloaded(
                 f"{len(fresh)} jobs are waiting, so exit 1 would be late for this one or, because of it, for another; "
                 f"the queue takes {clear * 1000:.1f} ms",
                 retry_after=clear,
             )
-        fresh.add(job)
 
     def withdraw(self, job: Job) -> None:
         """The client has left: if the job still waits for exit 1, its place is free."""
@@ -176,7 +172,7 @@ class Scheduler:
         return reasons
 
     def _judge(self, stage: int, jobs: Sequence[Job], now: float) -> list[Reason | None]:
-        ends = now + self.times.seconds(stage + 1, 1, now) + self.times.delivery.seconds(now)
+        ends = self._alone(stage + 1, now, now)
         return [
             policy.verdict(
                 stage,
@@ -203,8 +199,7 @@ class Scheduler:
         self._put_off_the_late(now)
         stage = self._stage(now)
         if self.late and (not stage or self.late.dues[0] <= now):
-            late = self.late.take(min(self.max_batch, self.times.worthwhile(1)))
-            return 1, [job for job in late if not job.future.done()]
+            return 1, self.late.draw(self.times.worthwhile(1))
         count = self._most_together(stage, now)
         if count == 0:
             stage, count = 1, self._most_together(1, now)
@@ -220,7 +215,7 @@ class Scheduler:
         queue, fresh = self.queues[stage - 1], len(self.queues[0])
         if len(queue) >= self.times.worthwhile(stage):
             return False
-        before = self.times.seconds(1, min(fresh, self.max_batch, self.times.worthwhile(1)), now)
+        before = self.times.seconds(1, min(fresh, self.times.worthwhile(1)), now)
         own = sum(self.times.seconds(number, 1, now) for number in range(stage, self.exits + 1))
         return before + own <= (queue.dues[0] - now) * policy.ROOM
 
@@ -235,11 +230,11 @@ class Scheduler:
     def _put_off_the_late(self, now: float) -> None:
         """Whoever cannot be in time any more no longer comes first, which would make others late too."""
         fresh = self.queues[0]
-        soonest = now + self._exit_1_takes(now)
+        soonest = self._alone(1, now, now)
         while fresh and soonest > fresh.dues[0] >= fresh.jobs[0].deadline:
-            (job,) = fresh.take(1)
-            job.due = now + PATIENCE
-            self.late.add(job)
+            for job in fresh.draw(1):
+                job.due = now + PATIENCE
+                self.late.add(job)
 
     def _most_together(self, stage: int, now: float) -> int:
         """How many run `stage` together: no more than pays, than have time, or than let the others reach exit 1."""
@@ -249,7 +244,7 @@ class Scheduler:
         def seconds(size: int) -> float:
             return self.times.seconds(stage, size, now)
 
-        most = min(len(queue), self.max_batch, self.times.worthwhile(stage))
+        most = min(len(queue), self.times.worthwhile(stage))
         count = policy.most_together(queue.dues[0], start, most, seconds)
         dues = self.queues[0].dues
         if stage > 1 and dues:
@@ -263,13 +258,13 @@ class Scheduler:
         return sum(map(operator.gt, self._ends(dues, start, now), dues))
 
     def _ends(self, dues: Sequence[float], start: float, now: float) -> list[float]:
-        most = min(self.max_batch, self.times.worthwhile(1))
+        most = self.times.worthwhile(1)
         seconds = [0.0, *(self.times.seconds(1, size, now) for size in range(1, min(most, len(dues)) + 1))]
         return policy.ends(dues, start + self.times.delivery.seconds(now), most, seconds.__getitem__)
 
     def _draw(self, stage: int, count: int, now: float, stopped: list[Job]) -> list[Job]:
         """The next of a stage's queue without those whose client has left; who wants to go deeper is judged again."""
-        jobs = [job for job in self.queues[stage - 1].take(count) if not job.future.done()]
+        jobs = self.queues[stage - 1].draw(count)
         if stage == 1:
             return jobs
         reasons = self._judge(stage - 1, jobs, now)
@@ -281,11 +276,12 @@ class Scheduler:
         for stage, queue in enumerate(self.queues[1:], start=2):
             if not queue:
                 continue
-            ends = start + self.times.seconds(stage, 1, now) + self.times.delivery.seconds(now)
+            ends = self._alone(stage, start, now)
             for place in reversed(range(bisect_left(queue.dues, ends))):
                 if queue.jobs[place].deadline < ends:
                     stopped.append(queue.jobs[place])
                     queue.remove(place)
 
-    def _exit_1_takes(self, now: float) -> float:
-        return self.times.seconds(1, 1, now) + self.times.delivery.seconds(now)
+    def _alone(self, stage: int, start: float, now: float) -> float:
+        """When the answer of a job that runs `stage` alone from `start` on will be out."""
+        return start + self.times.seconds(stage, 1, now) + self.times.delivery.seconds(now)

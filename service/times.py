@@ -82,7 +82,7 @@ class StageTimes:
         return self._of(stage, 1).idle
 
     def worthwhile(self, stage: int) -> int:
-        """The size beyond which a larger batch of `stage` (from 1) saves nothing, and only makes everybody wait."""
+        """The largest batch of `stage` (from 1) to run: a larger one saves nothing, and only makes everybody wait."""
         return self._worthwhile[stage - 1]
 
     def seconds_each(self, stage: int, now: float) -> float:

@@ -1,6 +1,7 @@
 """What became of a run's requests, and the figures that say it."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -83,7 +84,7 @@ class Result:
             "accuracy": share(self.right[self.answered]),
             "accuracy_in_budget": share(self.right[self.in_budget]),
             "mean_depth": mean([one.depth for one in given if one.depth is not None]),
-            "exits": exits_by_reason(given),
+            "exits": exits_by_reason((answer.exit, answer.reason) for answer in given),
             "latency_ms": percentiles(self.latency[self.answered], (50, 99, 99.9)),
             "generator": {
                 "late_ms": percentiles(self.late, (50, 99, 100)),
@@ -93,12 +94,12 @@ class Result:
         }
 
 
-def exits_by_reason(answers: list[Answer]) -> dict[str, dict[str, int]]:
+def exits_by_reason(answers: Iterable[tuple[int | None, str | None]]) -> dict[str, dict[str, int]]:
     """How often each reason came at each exit, for servers that say."""
     counts: dict[str, Counter[str]] = {}
-    for answer in answers:
-        if answer.exit is not None:
-            counts.setdefault(str(answer.exit), Counter())[answer.reason or "unknown"] += 1
+    for exit_, reason in answers:
+        if exit_ is not None:
+            counts.setdefault(str(exit_), Counter())[reason or "unknown"] += 1
     return {number: dict(counts[number].most_common()) for number in sorted(counts)}
 
 

@@ -82,7 +82,7 @@ def policies(metadata: Metadata, recording: Recording, settings: SimulateSetting
 
     def ours() -> Policy:
         points = metadata.operating_points
-        return Scheduler(recording.times(), points, max_batch=settings.max_batch, max_queue=settings.max_queue)
+        return Scheduler(recording.times(), points, max_queue=settings.max_queue)
 
     return {
         "always last": fifo(),

@@ -58,7 +58,7 @@ def record(model: Path, served: Artifact, pictures: Pictures, max_batch: int, th
         right=right,
         stages=stage_seconds(stages, inputs, batch_sizes(max_batch), len(served.metadata.exits)),
         outside=outside_the_stages(model, pictures, threads),
-        per_run=between_runs(served, inputs[:REQUESTS]),
+        per_run=between_runs(served, inputs[:REQUESTS], threads),
     )
 
 
@@ -93,9 +93,9 @@ def stage_seconds(
     return [{size: np.array(samples) for size, samples in by_size.items()} for by_size in found]
 
 
-def between_runs(served: Artifact, inputs: NDArray[np.float32]) -> float:
+def between_runs(served: Artifact, inputs: NDArray[np.float32], threads: int) -> float:
     """Seconds of the engine per run beyond what it counts as the stage's."""
-    engine, spent = bare_engine(served, max_batch=1), []
+    engine, spent = bare_engine(served, 1, threads), []
     engine.observe = lambda stage, size, seconds: spent.append(seconds)
     whole = bare_seconds(engine, inputs, 1, served.metadata.default_thresholds)
     return (whole - sum(spent)) / len(spent)

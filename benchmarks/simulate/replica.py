@@ -2,7 +2,6 @@
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.arrivals import Times
-from benchmarks.load.result import mean, percentiles, share
+from benchmarks.load.result import exits_by_reason, mean, percentiles, share
 from benchmarks.simulate.recording import Recording
 from service.errors import RequestError
 from service.policy import Reason
@@ -65,17 +64,9 @@ class Simulated:
             "goodput_per_second": round(int((in_budget & self.right).sum()) / span, 1),
             "accuracy": share(self.right[answered]),
             "mean_depth": mean(np.array(depths)[self.exit[answered] - 1].tolist()),
-            "exits": self.exits_by_reason(),
+            "exits": exits_by_reason(zip(self.exit[answered].tolist(), filter(None, self.reason), strict=True)),
             "latency_ms": percentiles(self.latency[answered], (50, 99, 99.9)),
         }
-
-    def exits_by_reason(self) -> dict[str, dict[str, int]]:
-        counts = Counter(zip(self.exit.tolist(), map(str, self.reason), strict=True))
-        exits: dict[str, dict[str, int]] = {}
-        for (exit_, reason), count in sorted(counts.items()):
-            if exit_:
-                exits.setdefault(str(exit_), {})[reason] = count
-        return exits
 
 
 class Durations:

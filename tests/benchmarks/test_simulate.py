@@ -24,7 +24,7 @@ def recording(confidences: list[list[float]], seconds: float = 1.0, outside: flo
 
 
 def ours(known: Recording) -> Scheduler:
-    return Scheduler(known.times(), {"fast": Point()}, max_batch=4, max_queue=100)
+    return Scheduler(known.times(), {"fast": Point()}, max_queue=100)
 
 
 def run(policies: list[Policy], known: Recording, arrivals: list[float], budget: float):

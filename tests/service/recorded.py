@@ -66,7 +66,7 @@ class Bench:
         times = StageTimes(EXITS, batch_sizes(self.max_batch))
         self.engine = Engine(
             stages=self.stages,
-            scheduler=Scheduler(times, {"fast": Point()}, max_batch=self.max_batch, max_queue=self.max_queue),
+            scheduler=Scheduler(times, {"fast": Point()}, max_queue=self.max_queue),
             calibration=Calibration([1.0] * EXITS),
             clock=lambda: self.stages.now,
             deliver=self.deliver,

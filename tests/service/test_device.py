@@ -171,7 +171,7 @@ def engine_of(stages: Stages, served: Artifact) -> Engine:
     times = StageTimes(len(served.stages), SIZES)
     for stage in range(1, len(served.stages) + 1):
         times.set_idle(stage, [1.0] * len(SIZES))
-    scheduler = Scheduler(times, served.metadata.operating_points, max_batch=MAX_BATCH, max_queue=100)
+    scheduler = Scheduler(times, served.metadata.operating_points, max_queue=100)
     calibration = Calibration.of(served.metadata)
     return Engine(stages, scheduler, calibration, lambda: 0.0, settle, lambda *_: None)
 
