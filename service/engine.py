@@ -99,7 +99,7 @@ class Engine:
             now = self.clock()
             run = self.scheduler.next(now)
         if run.stopped:
-            self.deliver([(job, last_answer(job, Reason.LOAD, now)) for job in run.stopped])
+            self.deliver([(job, last_answer(job, reason, now)) for job, reason in run.stopped])
         if run.jobs and (answers := self._answers(run)):
             self.deliver(answers)
 
@@ -126,18 +126,32 @@ class Engine:
             job.features, job.running, job.probabilities, job.row = features, running, probabilities, row
         with self._changed:
             reasons = self.scheduler.reached(stage, jobs, confidences, now - start, now)
+        remaining = [job for job, reason in zip(jobs, reasons, strict=True) if reason is None]
+        if 0 < len(remaining) < len(jobs):
+            self._compact(remaining)
         return [
             (job, last_answer(job, reason, now))
             for job, reason in zip(jobs, reasons, strict=True)
             if reason is not None
         ]
 
+    def _compact(self, remaining: Sequence[Job]) -> None:
+        """Let go of what belongs to those of a batch who have left: the `remaining` may wait for long."""
+        features, running = self._joined(remaining)
+        probabilities = joined([(job.probabilities, job.row) for job in remaining])
+        for row, job in enumerate(remaining):
+            job.features, job.running, job.probabilities, job.row = features, running, probabilities, row
+
     def _inputs(self, stage: int, jobs: Sequence[Job], now: float) -> tuple[Features, Tensor | None]:
         """What the stage before left for these jobs, wherever they come from."""
         if stage == 1:
+            features = self.stages.load([job.image for job in jobs])
             for job in jobs:
-                job.started = now
-            return self.stages.load([job.image for job in jobs]), None
+                job.started, job.image = now, None
+            return features, None
+        return self._joined(jobs)
+
+    def _joined(self, jobs: Sequence[Job]) -> tuple[Features, Tensor | None]:
         features = self.stages.join([(job.features, job.row) for job in jobs])
         running = None if jobs[0].running is None else joined([(job.running, job.row) for job in jobs])
         return features, running

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Protocol
 
 ROOM = 0.5
@@ -92,8 +93,13 @@ def most_together(due: float, now: float, waiting: int, seconds: Callable[[int],
     `seconds(n)`: how long n take together.
     """
     while waiting > 1 and now + seconds(waiting) > due:
-        waiting //= 2
+        waiting = fewer(waiting)
     return waiting
+
+
+def fewer(count: int) -> int:
+    """The largest power of two below, or 0: sizes whose time is known; one in between takes as long as the next."""
+    return 1 << (count - 1).bit_length() - 1 if count > 1 else 0
 
 
 def ends(dues: Sequence[float], start: float, most: int, seconds: Callable[[int], float]) -> list[float]:
@@ -123,3 +129,11 @@ def pressure(
         if all(optional + place * seconds <= (due - now) * ROOM for place, due in enumerate(dues, start=1)):
             return level
     return steps[-1]
+
+
+def unhurried(waiting: Sequence[int], each: Sequence[float], now: float) -> float:
+    """Who is due from then on need not mind the pressure: half of his time is enough for everybody, to the last exit.
+
+    `waiting`: how many want to run each stage. `each`: seconds per job of each stage.
+    """
+    return now + sum(map(operator.mul, accumulate(waiting), each)) / ROOM

@@ -31,8 +31,8 @@ class Job:
 
     `image`: C×H×W. `thresholds`: confidence that suffices at each exit but the last, those of `operating_point` if it
     has one. `max_exit`: from 1. `due`: its place in the queues, the deadline if that can be met. `confidences`: at each
-    exit it has reached. `features`, `probabilities` and `running` are what its last stage left, `row` is its place in
-    all of them.
+    exit it has reached, the last at the time `reached`. `features`, `probabilities` and `running` are what its last
+    stage left, `row` is its place in all of them.
     """
 
     image: Any
@@ -43,6 +43,7 @@ class Job:
     operating_point: str | None = None
     due: float = 0.0
     confidences: list[float] = field(default_factory=list)
+    reached: float = -math.inf
     admitted: float = 0.0
     started: float = 0.0
     compute: float = 0.0
@@ -81,11 +82,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What to do next: run `stage` with `jobs`, if any; those `stopped` are answered with their last exit, for load."""
+    """What to do next: run `stage` with `jobs`, if any; those `stopped` are answered with their last exit."""
 
     stage: int
     jobs: list[Job]
-    stopped: list[Job]
+    stopped: list[tuple[Job, Reason]]
 
 
 class Scheduler:
@@ -100,6 +101,7 @@ class Scheduler:
         self.exits = times.stages
         self.levels = policy.levels(operating_points, self.exits)
         self.level = self.levels[0]
+        self.unhurried = -math.inf
         self.queues = [Queue() for _ in range(self.exits)]
         self.late = Queue()
         self.busy_until = -math.inf
@@ -120,7 +122,7 @@ class Scheduler:
         if len(fresh) >= self.max_queue:
             raise QueueFull(f"{self.max_queue} jobs are waiting already; try again later", self._alone(1, 0.0, now))
         job.admitted = now
-        job.due = min(job.deadline, now + PATIENCE)
+        job.due = now + PATIENCE if math.isinf(job.deadline) else job.deadline
         # Whatever was measured last, on an idle engine only running a job shows whether that still holds.
         welcome = self.idle and start == now and now + self.times.idle(1) <= job.deadline
         place = fresh.add(job)
@@ -144,7 +146,7 @@ class Scheduler:
 
     def next(self, now: float) -> Run:
         """What the engine, free at `now`, does next."""
-        stopped: list[Job] = []
+        stopped: list[tuple[Job, Reason]] = []
         while not self.idle:
             stage, jobs = self._drawn(now, stopped)
             if jobs:
@@ -160,10 +162,11 @@ class Scheduler:
         self.times.add(stage, len(jobs), seconds, now)
         for job, confidence in zip(jobs, confidences, strict=True):
             job.confidences.append(confidence)
+            job.reached = now
         self.busy_until = now
         if stage == self.exits:
             return [Reason.FINAL] * len(jobs)
-        self.level = self._level(stage, jobs, now)
+        self._feel_pressure(stage, jobs, now)
         reasons = self._judge(stage, jobs, now)
         following = self.queues[stage]
         for job, reason in zip(jobs, reasons, strict=True):
@@ -180,21 +183,23 @@ class Scheduler:
                 job.thresholds[stage - 1],
                 job.max_exit,
                 in_time=ends <= job.deadline,
-                level=self.level,
+                level=self.level if job.due < self.unhurried else self.levels[0],
             )
             for job in jobs
         ]
 
-    def _level(self, stage: int, jobs: Sequence[Job], now: float) -> policy.Level:
-        """How deep there is time to go, with these jobs just arrived at exit `stage`."""
+    def _feel_pressure(self, stage: int, jobs: Sequence[Job], now: float) -> None:
+        """How deep there is time to go, and for whom, with these jobs just arrived at exit `stage`."""
         if self.idle:
-            return self.levels[0]
-        deeper = [len(queue) for queue in self.queues]
-        deeper[stage] += sum(stage < job.max_exit and job.confidences[-1] < job.thresholds[stage - 1] for job in jobs)
+            self.level = self.levels[0]
+            return
+        waiting = [len(queue) for queue in self.queues]
+        waiting[stage] += sum(stage < job.max_exit and job.confidences[-1] < job.thresholds[stage - 1] for job in jobs)
         each = [self.times.seconds_each(number, now) for number in range(1, self.exits + 1)]
-        return policy.pressure(self.levels, self.queues[0].dues, deeper, each, now)
+        self.level = policy.pressure(self.levels, self.queues[0].dues, waiting, each, now)
+        self.unhurried = policy.unhurried(waiting, each, now)
 
-    def _drawn(self, now: float, stopped: list[Job]) -> tuple[int, list[Job]]:
+    def _drawn(self, now: float, stopped: list[tuple[Job, Reason]]) -> tuple[int, list[Job]]:
         """A stage and who runs it, perhaps nobody. Those who are late come when nobody else waits, or in the end."""
         self._put_off_the_late(now)
         stage = self._stage(now)
@@ -250,7 +255,7 @@ class Scheduler:
         if stage > 1 and dues:
             unavoidable = self._late(dues, now, now)
             while count and self._late(dues, now + seconds(count), now) > unavoidable:
-                count //= 2
+                count = policy.fewer(count)
         return count
 
     def _late(self, dues: Sequence[float], start: float, now: float) -> int:
@@ -262,16 +267,21 @@ class Scheduler:
         seconds = [0.0, *(self.times.seconds(1, size, now) for size in range(1, min(most, len(dues)) + 1))]
         return policy.ends(dues, start + self.times.delivery.seconds(now), most, seconds.__getitem__)
 
-    def _draw(self, stage: int, count: int, now: float, stopped: list[Job]) -> list[Job]:
-        """The next of a stage's queue without those whose client has left; who wants to go deeper is judged again."""
+    def _draw(self, stage: int, count: int, now: float, stopped: list[tuple[Job, Reason]]) -> list[Job]:
+        """The next of a stage's queue without those whose client has left; who wants to go deeper is judged again.
+
+        If time has run out, then for load, unless the engine has done nothing else since.
+        """
         jobs = self.queues[stage - 1].draw(count)
         if stage == 1:
             return jobs
         reasons = self._judge(stage - 1, jobs, now)
-        stopped += [job for job, reason in zip(jobs, reasons, strict=True) if reason is not None]
+        for job, reason in zip(jobs, reasons, strict=True):
+            if reason is not None:
+                stopped.append((job, reason if job.reached == self.busy_until else Reason.LOAD))
         return [job for job, reason in zip(jobs, reasons, strict=True) if reason is None]
 
-    def _release(self, start: float, now: float, stopped: list[Job]) -> None:
+    def _release(self, start: float, now: float, stopped: list[tuple[Job, Reason]]) -> None:
         """Answer those who wait for a deeper stage in vain: the engine, engaged until `start`, will be too late."""
         for stage, queue in enumerate(self.queues[1:], start=2):
             if not queue:
@@ -279,7 +289,7 @@ class Scheduler:
             ends = self._alone(stage, start, now)
             for place in reversed(range(bisect_left(queue.dues, ends))):
                 if queue.jobs[place].deadline < ends:
-                    stopped.append(queue.jobs[place])
+                    stopped.append((queue.jobs[place], Reason.LOAD))
                     queue.remove(place)
 
     def _alone(self, stage: int, start: float, now: float) -> float:

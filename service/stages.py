@@ -69,10 +69,8 @@ class OnnxStages:
 
 
 def joined(rows: Sequence[tuple[Tensor, int]]) -> Tensor:
-    """Copied only where it must be."""
-    source, first = rows[0]
-    if len(rows) == 1:
-        return source[first : first + 1]
+    """All rows of one source as it is, others as copies, which keep no source alive."""
+    source, _ = rows[0]
     if len(rows) == len(source) and all(
         features is source and row == place for place, (features, row) in enumerate(rows)
     ):

@@ -43,12 +43,15 @@ class Fifo:
         self.queue.append(job)
 
     def next(self, now: float) -> Run:
-        refused: list[Job] = []
+        refused: list[tuple[Job, Reason]] = []
         if not self.batch:
             self.stage = 0
             while self.queue and len(self.batch) < self.max_batch:
                 job = self.queue.popleft()
-                (refused if now - job.admitted > self.timeout else self.batch).append(job)
+                if now - job.admitted > self.timeout:
+                    refused.append((job, Reason.LOAD))
+                else:
+                    self.batch.append(job)
         self.stage += 1
         return Run(self.stage, self.batch, refused)
 

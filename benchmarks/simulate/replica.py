@@ -125,8 +125,8 @@ class Replica:
 
     def begin(self, now: float) -> None:
         self.run = run = self.policy.next(now)
-        for job in run.stopped:
-            self.answered(job, len(job.confidences), Reason.LOAD, now)
+        for job, reason in run.stopped:
+            self.answered(job, len(job.confidences), reason, now)
         if run.jobs:
             self.took = self.durations.draw(run.stage, len(run.jobs))
             self.end = now + self.recording.per_run + self.took

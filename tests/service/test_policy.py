@@ -1,4 +1,3 @@
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -50,11 +49,15 @@ def test_levels_go_from_everything_along_the_points_to_exit_1() -> None:
     assert costs == pytest.approx([111, 1 + 5 + 25, 1 + 2 + 5, 1 + 2, 1])
 
 
-@given(st.floats(0, 20), st.integers(1, 64), st.lists(st.floats(0, 20), min_size=64, max_size=64).map(sorted))
+@given(st.floats(0, 20), st.integers(1, 64), st.lists(st.floats(0, 20), min_size=7, max_size=7).map(sorted))
 def test_together_they_are_as_many_as_have_time(due: float, waiting: int, by_size: list[float]) -> None:
-    count = policy.most_together(NOW + due, NOW, waiting, lambda size: by_size[size - 1])
-    halves = list(itertools.takewhile(bool, (waiting >> power for power in range(8))))
-    fitting = [size for size in halves if NOW + by_size[size - 1] <= NOW + due]
+    measured = dict(zip((1, 2, 4, 8, 16, 32, 64), by_size, strict=True))
+
+    def seconds(size: int) -> float:
+        return measured[min(known for known in measured if known >= size)]
+
+    count = policy.most_together(NOW + due, NOW, waiting, seconds)
+    fitting = [size for size in range(1, waiting + 1) if NOW + seconds(size) <= NOW + due]
     assert count == max(fitting, default=1)
 
 
@@ -87,3 +90,9 @@ def test_pressure_is_the_mildest_level_with_room(dues: list[float], deeper: list
     chosen = policy.pressure(steps, [NOW + due for due in dues], deeper, each, NOW)
     expected = next((level for level in steps if spare(level) >= 0), steps[-1])
     assert chosen is expected or abs(spare(chosen)) < 1e-9
+
+
+@given(st.lists(st.integers(0, 5), min_size=3, max_size=3), st.lists(st.floats(0.1, 3), min_size=3, max_size=3))
+def test_half_of_the_time_of_the_unhurried_is_enough_for_everybody(waiting: list[int], each: list[float]) -> None:
+    work = sum(count * sum(each[stage:]) for stage, count in enumerate(waiting))
+    assert policy.unhurried(waiting, each, NOW) == pytest.approx(NOW + work / ROOM)
