@@ -1,12 +1,12 @@
 """The 10,000 test images over HTTP, against the same artifact run offline with the same policy."""
 
-import asyncio
 import math
 
 import numpy as np
 import onnxruntime
 
-from benchmarks import client, images, report
+from benchmarks import images, report
+from benchmarks.load.closed import ask_all
 from benchmarks.server import Server
 from service import artifact, replay
 from service.calibration import Calibration
@@ -19,8 +19,7 @@ def main() -> None:
     contents, labels = images.pngs(test), test.labels.numpy()
 
     with Server() as server:
-        url = str(server.client.base_url)
-        answers = asyncio.run(client.ask_all(url, "/predict?latency_budget_ms=60000", contents, clients=8))
+        answers = ask_all(server.url, "/predict?latency_budget_ms=60000", contents, clients=8).json
     exits = [answer["exit"]["number"] for answer in answers]
     http = np.mean([answer["class_index"] == label for answer, label in zip(answers, labels, strict=True)])
 

@@ -1,11 +1,11 @@
 """What a latency budget between the time of exit 1 and that of the last exit does to the answers."""
 
-import asyncio
 import statistics
 from collections import Counter
 from typing import Any
 
-from benchmarks import client, images, report
+from benchmarks import images, report
+from benchmarks.load.closed import ask_all
 from benchmarks.server import Server
 
 IMAGES = 500
@@ -16,11 +16,10 @@ def main() -> None:
     contents = images.pngs(images.fashion_mnist(), IMAGES)
     # One thread, so that the exits lie well apart; no exit is ever confident enough.
     with Server("--threads", "1") as server:
-        url = str(server.client.base_url)
 
         def ask(**options: float | str) -> list[Any]:
             query = "&".join(f"{name}={value}" for name, value in {"confidence_threshold": 1, **options}.items())
-            return asyncio.run(client.ask_all(url, f"/predict?{query}", contents, clients=1))
+            return ask_all(server.url, f"/predict?{query}", contents, clients=1).json
 
         ask(latency_budget_ms=1000)
         ends = [elapsed_ms(ask(latency_budget_ms="inf", max_exit=number)) for number in (1, 4)]

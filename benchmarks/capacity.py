@@ -1,14 +1,12 @@
 """How many images per second the server answers at its last exit, over HTTP: the unit of load in other benchmarks."""
 
-import asyncio
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import client
+from benchmarks.load.closed import ask_all
 from benchmarks.load.drive import Pictures
 from benchmarks.load.result import Result
 
@@ -39,8 +37,7 @@ class AlwaysLast:
 def always_last(url: str, pictures: Pictures) -> AlwaysLast:
     """Ask every picture once with no limit of time and no exit confident enough."""
     path = "/predict?latency_budget_ms=inf&confidence_threshold=1"
-    asyncio.run(client.ask_all(url, path, list(pictures.pngs[:WARM]), CLIENTS))
-    start = time.perf_counter()
-    answers = asyncio.run(client.ask_all(url, path, list(pictures.pngs), CLIENTS))
-    seconds = time.perf_counter() - start
-    return AlwaysLast(len(answers) / seconds, np.array([one["class_index"] for one in answers]) == pictures.labels)
+    ask_all(url, path, pictures.pngs[:WARM], CLIENTS)
+    answered = ask_all(url, path, pictures.pngs, CLIENTS)
+    classes = np.array([answer["class_index"] for answer in answered.json])
+    return AlwaysLast(answered.per_second, classes == pictures.labels)

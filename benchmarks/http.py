@@ -1,13 +1,12 @@
 """How much of the engine's power arrives at the client: images per second and time outside the network."""
 
-import asyncio
 import statistics
 import sys
-import time
 from pathlib import Path
 
-from benchmarks import FP32_MODEL, client, images, report
+from benchmarks import FP32_MODEL, images, report
 from benchmarks.bare import bare_engine, bare_seconds
+from benchmarks.load.closed import ask_all
 from benchmarks.server import Server
 from service import artifact
 from service.settings import EMBEDDED_MODEL
@@ -34,19 +33,17 @@ def measured(model: Path) -> dict[str, float]:
     figures: dict[str, float] = {}
     rates: dict[str, list[float]] = {}
     with Server("--model", str(model), *sys.argv[1:]) as server:
-        url = str(server.client.base_url)
-        asyncio.run(client.ask_all(url, PATH, contents[:500], 8))
+        ask_all(server.url, PATH, contents[:500], 8)
         for _ in range(ROUNDS):
             for size in BATCHES:
                 rates.setdefault(f"bare_batch_{size}", []).append(
                     IMAGES / bare_seconds(engine, inputs, size, thresholds)
                 )
             for clients in (1, 8, 32):
-                start = time.perf_counter()
-                answers = asyncio.run(client.ask_all(url, PATH, contents, clients))
-                rates.setdefault(f"http_{clients}_clients", []).append(IMAGES / (time.perf_counter() - start))
+                answered = ask_all(server.url, PATH, contents, clients)
+                rates.setdefault(f"http_{clients}_clients", []).append(answered.per_second)
                 if clients == 1:
-                    outside = [one["latency"]["elapsed_ms"] - one["latency"]["compute_ms"] for one in answers]
+                    outside = [one["latency"]["elapsed_ms"] - one["latency"]["compute_ms"] for one in answered.json]
                     figures["one_client_median_elapsed_minus_compute_ms"] = round(statistics.median(outside), 3)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     best = max(medians[f"bare_batch_{size}"] for size in BATCHES)

@@ -4,7 +4,6 @@
 time, and so the batches, and how deep they go.
 """
 
-import asyncio
 import io
 import itertools
 import sys
@@ -15,7 +14,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks import client, images, report
+from benchmarks import images, report
+from benchmarks.load.closed import ask_all
 from benchmarks.server import Server
 
 FIRST, LAST = 10_000, 1_000_000
@@ -36,7 +36,6 @@ def main() -> None:
         sys.exit(f"error: {last} requests are not a multiple of {FIRST}")
     small, large = images.pictures(1000).pngs, larger()
     with Server("--max-queue", "1024") as server:
-        url, pid = str(server.client.base_url), server.process.pid
         sizes, start = {}, time.perf_counter()
         rounds = itertools.cycle(itertools.product(OPTIONS, CLIENTS))
         for done in tqdm(range(ROUND, last + 1, ROUND)):
@@ -45,9 +44,9 @@ def main() -> None:
                 large[number // LARGE_EVERY % len(large)] if number % LARGE_EVERY == 0 else small[number % len(small)]
                 for number in range(done - ROUND, done)
             ]
-            asyncio.run(client.ask_all(url, f"/predict?latency_budget_ms=inf&{options}", bodies, clients))
+            ask_all(server.url, f"/predict?latency_budget_ms=inf&{options}", bodies, clients)
             if done in (FIRST, last) or done % max(FIRST, last // 10) == 0:
-                sizes[done] = resident_mb(pid)
+                sizes[done] = resident_mb(server.process.pid)
         seconds = time.perf_counter() - start
     figures = {
         "resident_mb_after_requests": sizes,

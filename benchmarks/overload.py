@@ -39,9 +39,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         model = Path(sys.argv[1]) if sys.argv[1:] else heavier.widened(Path(folder, "widened.onnx"))
         with Server("--threads", "1", "--model", str(model)) as server:
-            url = str(server.client.base_url)
-            last = always_last(url, pictures)
-            target, plan = anytime(url, BUDGET), schedules(last.per_second)
+            last = always_last(server.url, pictures)
+            target, plan = anytime(server.url, BUDGET), schedules(last.per_second)
             runs = {name: drive(target, each, pictures, BUDGET) for name, each in plan.items()}
         told = foretold(model, pictures, plan)
     rows = {name: last.compared(result, seconds(name)) | {"simulated": told[name]} for name, result in runs.items()}

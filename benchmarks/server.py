@@ -13,7 +13,7 @@ STARTED = re.compile(r"Uvicorn running on (http://\S+)")
 
 
 class Server:
-    """`python -m service` with the given flags; `client` speaks to it."""
+    """`python -m service` with the given flags, at `url`; `client` speaks to it."""
 
     def __init__(self, *flags: str) -> None:
         command = [sys.executable, "-m", "service", "--port", "0", *flags]
@@ -22,7 +22,8 @@ class Server:
         for line in self.process.stderr:
             self.log.append(line)
             if started := STARTED.search(line):
-                self.client = httpx.Client(base_url=started[1], timeout=30)
+                self.url = started[1]
+                self.client = httpx.Client(base_url=self.url, timeout=30)
                 return
         self.wait()
         raise RuntimeError("".join(self.log))

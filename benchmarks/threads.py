@@ -4,10 +4,8 @@ with one thread, two, … as many as there are cores, in turn in one run.
 Every number of threads has a process of its own, for onnxruntime sizes its pool once, and a server of its own.
 """
 
-import asyncio
 import os
 import statistics
-import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cache
@@ -15,8 +13,9 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from benchmarks import client, images, report
+from benchmarks import images, report
 from benchmarks.bare import bare_engine, bare_seconds
+from benchmarks.load.closed import ask_all
 from benchmarks.server import Server
 from service import artifact
 from service.engine import Engine
@@ -39,7 +38,7 @@ def main() -> None:
         servers = {count: running.enter_context(Server("--threads", str(count))) for count in counts}
         for count in counts:
             engines[count].submit(bare_rate, count, max(BATCHES)).result()
-            http_rate(servers[count], contents[:WARM], max(CLIENTS))
+            ask_all(servers[count].url, PATH, contents[:WARM], max(CLIENTS))
         for _ in range(ROUNDS):
             for size in BATCHES:
                 for count in counts:
@@ -47,7 +46,7 @@ def main() -> None:
                     rates.setdefault(f"bare_batch_{size}", {}).setdefault(count, []).append(rate)
             for clients in CLIENTS:
                 for count in counts:
-                    rate = http_rate(servers[count], contents, clients)
+                    rate = ask_all(servers[count].url, PATH, contents, clients).per_second
                     rates.setdefault(f"http_{clients}_clients", {}).setdefault(count, []).append(rate)
     report.save("threads", {"images": IMAGES} | {name: figures(found) for name, found in rates.items()})
 
@@ -77,12 +76,6 @@ def bare(threads: int) -> tuple[Engine, np.ndarray, tuple[float, ...]]:
     contents = images.pngs(images.fashion_mnist(), IMAGES)
     inputs = images.inputs(contents, served.metadata.input)
     return bare_engine(served, max(BATCHES), threads), inputs, served.metadata.default_thresholds
-
-
-def http_rate(server: Server, contents: list[bytes], clients: int) -> float:
-    start = time.perf_counter()
-    asyncio.run(client.ask_all(str(server.client.base_url), PATH, contents, clients))
-    return len(contents) / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

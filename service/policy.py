@@ -136,4 +136,5 @@ def unhurried(waiting: Sequence[int], each: Sequence[float], now: float) -> floa
 
     `waiting`: how many want to run each stage. `each`: seconds per job of each stage.
     """
-    return now + sum(map(operator.mul, accumulate(waiting), each)) / ROOM
+    work = sum(count * seconds for count, seconds in zip(accumulate(waiting), each, strict=True))
+    return now + work / ROOM

@@ -81,7 +81,7 @@ def beside(peer: str, models: dict[str, Path], pictures: Pictures, settings: Pee
 @contextmanager
 def our_server() -> Iterator[Target]:
     with Server("--threads", "1", "--model", str(FP32_MODEL)) as server:
-        yield anytime(str(server.client.base_url), BUDGET)
+        yield anytime(server.url, BUDGET)
 
 
 def measured(target: Target, last: AlwaysLast, pictures: Pictures, settings: PeerSettings) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What the simulator needs to know of a machine and a network, measured on the spot."""
 
-import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import client, images
+from benchmarks import images
 from benchmarks.bare import bare_engine, bare_seconds
+from benchmarks.load.closed import ask_all
 from benchmarks.load.drive import Pictures
 from benchmarks.server import Server
 from service.artifact import Artifact
@@ -104,10 +104,8 @@ def between_runs(served: Artifact, inputs: NDArray[np.float32], threads: int) ->
 def outside_the_stages(model: Path, pictures: Pictures, threads: int) -> Samples:
     """One client that waits for each answer: what it waits beyond the stages' own time."""
     with Server("--model", str(model), "--threads", str(threads)) as server:
-        url = str(server.client.base_url)
-        path = "/predict?latency_budget_ms=inf"
-        pngs = list(pictures.pngs[:REQUESTS])
-        asyncio.run(client.ask_all(url, path, pngs, clients=1))
-        waited, found = asyncio.run(client.timed(url, path, pngs))
-    compute = np.array([answer["latency"]["compute_ms"] for answer in found]) / 1000
-    return np.maximum(np.array(waited) - compute, 0)
+        path, pngs = "/predict?latency_budget_ms=inf", pictures.pngs[:REQUESTS]
+        ask_all(server.url, path, pngs, clients=1)
+        answered = ask_all(server.url, path, pngs, clients=1)
+    compute = np.array([answer["latency"]["compute_ms"] for answer in answered.json]) / 1000
+    return np.maximum(answered.waits - compute, 0)

@@ -5,12 +5,13 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import numpy as np
 import pytest
 
 from benchmarks import arrivals, images
+from benchmarks.load.closed import Answered, asking
 from benchmarks.load.connections import GIVEN_UP, NO_ANSWER
 from benchmarks.load.drive import Pictures, drive, driving
 from benchmarks.load.result import Result
@@ -23,8 +24,9 @@ Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
 PICTURES = Pictures([b"even", b"odd"], np.array([0, 1]))
 
 
-def against(respond: Respond, schedule: arrivals.Times, *, stall: float = 0, **limits: float) -> Result:
-    """Drive a target whose every answer is written by `respond`; `stall`: seconds for which the loop then stands."""
+@contextlib.asynccontextmanager
+async def fake(respond: Respond) -> AsyncIterator[Target]:
+    """A target whose every answer is written by `respond`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -32,10 +34,16 @@ def against(respond: Respond, schedule: arrivals.Times, *, stall: float = 0, **l
                 await reader.readexactly(int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0]))
                 await respond(writer)
 
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield Target("fake", f"http://127.0.0.1:{port}", "/")
+
+
+def against(respond: Respond, schedule: arrivals.Times, *, stall: float = 0, **limits: float) -> Result:
+    """Drive a fake target; `stall`: seconds for which the loop then stands."""
+
     async def whole() -> Result:
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            target = Target("fake", f"http://127.0.0.1:{port}", "/")
+        async with fake(respond) as target:
             if stall:
                 asyncio.get_running_loop().call_later(0.2, time.sleep, stall)
             return await driving(target, schedule, PICTURES, budget=0.05, **limits)
@@ -128,6 +136,41 @@ def test_a_chunked_answer_that_closes_the_connection_is_read() -> None:
     assert against(chunked, arrivals.constant(100, 0.2)).answered.all()
 
 
+def in_a_closed_loop(respond: Respond, requests: int, clients: int) -> Answered:
+    async def whole() -> Answered:
+        async with fake(respond) as target:
+            return await asking(target, [b"x"] * requests, clients)
+
+    return asyncio.run(whole())
+
+
+def test_clients_of_a_closed_loop_wait_for_their_answer() -> None:
+    under_way, most = 0, 0
+
+    async def counting(writer: asyncio.StreamWriter) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        write(writer, b"7")
+
+    answered = in_a_closed_loop(counting, requests=20, clients=4)
+    assert most == 4
+    assert answered.json == [7] * 20
+    assert answered.per_second == pytest.approx(20 / max(answered.ended))
+    alone = in_a_closed_loop(counting, requests=5, clients=1)
+    assert (alone.waits >= 0.009).all()
+
+
+def test_a_closed_loop_ends_with_what_is_no_answer() -> None:
+    async def refusing(writer: asyncio.StreamWriter) -> None:
+        write(writer, b"too much", status=503)
+
+    with pytest.raises(RuntimeError, match="503: too much"):
+        in_a_closed_loop(refusing, requests=20, clients=4)
+
+
 def test_nobody_listening_is_an_error_each() -> None:
     result = drive(Target("none", "http://127.0.0.1:9", "/"), arrivals.constant(50, 0.2), PICTURES, 0.05)
     assert result.errors == result.sent == 10
@@ -170,7 +213,7 @@ def test_figures_of_a_run() -> None:
 def test_the_real_server_accounts_for_every_request(server: Server, test_set: data.Images) -> None:
     pictures = Pictures(images.pngs(test_set), test_set.labels.numpy())
     schedule = arrivals.poisson(30, 2, np.random.default_rng(0))
-    result = drive(anytime(str(server.client.base_url), 10), schedule, pictures, 10, patience=60)
+    result = drive(anytime(server.url, 10), schedule, pictures, 10, patience=60)
     assert accounted(result)
     assert result.answered.all()
     assert result.right.mean() > 0.8
