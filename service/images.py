@@ -65,9 +65,12 @@ def to_input(image: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
     except BROKEN as error:
         raise NotAnImage(f"the image cannot be decoded: {error}") from error
     pixels = resize(pixels, spec)
-    scaled = np.asarray(pixels, dtype=np.float32).reshape(spec.height, spec.width, spec.channels) / np.float32(255)
-    normalised = (scaled - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1), dtype=np.float32)
+    values = np.asarray(pixels).reshape(spec.height, spec.width, spec.channels).transpose(2, 0, 1)
+    tensor = np.ascontiguousarray(values).astype(np.float32)  # transposed while it is small
+    tensor /= np.float32(255)
+    tensor -= np.asarray(spec.mean, np.float32)[:, None, None]
+    tensor /= np.asarray(spec.std, np.float32)[:, None, None]
+    return tensor
 
 
 def resize(image: Image.Image, spec: InputSpec) -> Image.Image:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -47,9 +47,6 @@ class Direct(APIRoute):
 
 
 def add_routes(app: FastAPI, predictor: Predictor, limits: BodyLimits) -> None:
-    direct = APIRouter(route_class=Direct)
-
-    @direct.post("/predict", response_model=Prediction, responses=ERRORS, openapi_extra=request_documentation())
     async def predict(request: Request) -> Response:
         """Classify one image within `latency_budget_ms`.
 
@@ -64,7 +61,15 @@ def add_routes(app: FastAPI, predictor: Predictor, limits: BodyLimits) -> None:
             return Response(status_code=CLIENT_LEFT)
         return Response(answer.model_dump_json(), media_type="application/json")
 
-    app.include_router(direct)
+    app.router.add_api_route(
+        "/predict",
+        predict,
+        methods=["POST"],
+        response_model=Prediction,
+        responses=ERRORS,
+        openapi_extra=request_documentation(),
+        route_class_override=Direct,
+    )
 
     @app.get("/models")
     async def models() -> ModelList:
