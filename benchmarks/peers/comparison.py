@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.tables import number, percent, refusals
+from benchmarks.tables import NONE, number, percent, refusals
 from training.report import as_markdown
 
 Runs = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -22,6 +22,22 @@ def table(peers: Mapping[str, Mapping[str, Any]]) -> str:
             lines += [[peer, server, load, *cells(repeats)] for load, repeats in runs.items()]
         if found["failed"]:
             lines.append([peer, f"failed: {found['failed'].splitlines()[-1]}", *[""] * (len(HEADER) - 2)])
+    return as_markdown(lines)
+
+
+def advantages(peers: Mapping[str, Mapping[str, Any]], ours: str) -> str:
+    """Right answers in budget per second at each load, ours divided by the peer's better network. In Markdown."""
+    compared = {peer: found["servers"] for peer, found in peers.items() if found["servers"]}
+    loads = list(next(iter(compared.values()))[ours]) if compared else []
+    lines = [["ours ÷", *loads]]
+    for peer, servers in compared.items():
+        goodputs = {
+            server: [median(runs[load], "goodput_per_second") or 0.0 for load in loads]
+            for server, runs in servers.items()
+        }
+        own = goodputs.pop(ours)
+        best = [max(at_load, default=0.0) for at_load in zip(*goodputs.values(), strict=True)] or [0.0] * len(loads)
+        lines.append([peer, *(number(a / b, 2) if b else NONE for a, b in zip(own, best, strict=True))])
     return as_markdown(lines)
 
 

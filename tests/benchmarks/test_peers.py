@@ -94,3 +94,17 @@ def test_medians_over_repeats() -> None:
         {"load": 1.0, "points_below_last_exit": pytest.approx(0.3), "attainment": 0.7, "goodput_per_second": 70}
     ]
     assert curves["one"][0]["points_below_last_exit"] is None
+
+
+def test_our_goodput_is_compared_with_the_better_network_of_each_peer() -> None:
+    def runs(*goodputs: float) -> dict[str, object]:
+        return {"2×": [{"goodput_per_second": goodput} for goodput in goodputs]}
+
+    peers = {
+        "one": {"servers": {"ours": runs(80, 90, 100), "one, a": runs(30), "one, b": runs(45)}},
+        "idle": {"servers": {"ours": runs(90), "idle, a": runs(0), "idle, b": runs(0)}},
+        "late": {"servers": {"ours": runs(90)}},
+        "failed": {"servers": {}},
+    }
+    lines = comparison.advantages(peers, "ours").splitlines()
+    assert [line.split(" | ") for line in lines[2:]] == [["| one", "2.00 |"], ["| idle", "– |"], ["| late", "– |"]]
