@@ -1,10 +1,9 @@
 """`python -m benchmarks.simulate`: policies side by side, under many loads, on this machine's recorded times."""
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +14,7 @@ from benchmarks.load.shapes import DRAW, Shape
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.recording import Recording, record
 from benchmarks.simulate.replica import Policy, simulate
+from benchmarks.tables import number, percent
 from service import artifact
 from service.artifact import Metadata
 from service.scheduler import Scheduler
@@ -30,7 +30,9 @@ class SimulateSettings(BaseSettings):
     model: Path = Field(EMBEDDED_MODEL, description="artifact")
     images: int = Field(2000, ge=1, description="images whose confidences are recorded")
     requests: int = Field(100_000, ge=1, description="requests per run")
-    budget_ms: float = Field(50, gt=0, description="latency budget, in ms")
+    budgets_ms: list[Annotated[float, Field(gt=0)]] = Field(
+        [50], min_length=1, description="latency budgets, in ms; each request draws one"
+    )
     shape: Shape = Field(Shape.POISSON, description="how the load varies around its rate")
     loads: list[float] = Field(
         [0.5, 1, 2, 3, 5], description="mean rates, as multiples of the capacity at the last exit"
@@ -56,10 +58,19 @@ def main() -> None:
         for name, policy in policies(served.metadata, recording, settings).items():
             curves.setdefault(name, []).append(run(name, policy, schedule, recording, served.metadata, settings, load))
     print(table(curves))
-    plots.compare(curves, report.RESULTS / f"simulate-{settings.shape}.png")
-    report.write(
-        "simulate", {"settings": settings.model_dump(mode="json"), "capacity": round(capacity, 1), "runs": curves}
-    )
+    name = named(settings)
+    plots.compare(curves, report.RESULTS / f"{name}.png")
+    report.write(name, {"settings": settings.model_dump(mode="json"), "capacity": round(capacity, 1), "runs": curves})
+
+
+def named(settings: SimulateSettings) -> str:
+    """So that the results of one shape do not replace those of another."""
+    parts = ["simulate", settings.shape.value]
+    if settings.replicas > 1:
+        parts.append(f"{settings.replicas}-replicas")
+    if len(settings.budgets_ms) > 1:
+        parts.append("mixed-budgets")
+    return "-".join(parts)
 
 
 def rng(settings: SimulateSettings) -> np.random.Generator:
@@ -75,7 +86,7 @@ def always_last_capacity(recording: Recording) -> float:
 
 
 def policies(metadata: Metadata, recording: Recording, settings: SimulateSettings) -> dict[str, Callable[[], Policy]]:
-    exits, budget = len(metadata.exits), settings.budget_ms / 1000
+    exits = len(metadata.exits)
 
     def fifo(**options: Any) -> Callable[[], Policy]:
         return lambda: Fifo(exits, max_batch=settings.max_batch, **options)
@@ -86,7 +97,7 @@ def policies(metadata: Metadata, recording: Recording, settings: SimulateSetting
 
     return {
         "always last": fifo(),
-        "always last, refusing": fifo(timeout=budget),
+        "always last, refusing": fifo(refusing=True),
         **{f"always exit {number}": fifo(last=number) for number in range(1, exits)},
         "confidence only": fifo(thresholds=metadata.default_thresholds),
         "anytime": ours,
@@ -109,9 +120,15 @@ def run(
     start = time.perf_counter()
     known = clairvoyant(recording) if name == ORACLE else recording
     replicas = [policy() for _ in range(settings.replicas)]
-    result = simulate(replicas, schedule, known, settings.budget_ms / 1000, metadata.default_thresholds, rng(settings))
+    budgets = rng(settings).choice(np.array(settings.budgets_ms) / 1000, len(schedule))
+    result = simulate(replicas, schedule, known, budgets, metadata.default_thresholds, rng(settings))
     took = time.perf_counter() - start
     figures = result.summary(schedule, metadata.depths) | {"load": load, "simulated_in_seconds": round(took, 2)}
+    if len(settings.budgets_ms) > 1:
+        shares = {f"{budget:g}": budgets == budget / 1000 for budget in settings.budgets_ms}
+        figures["by_budget_ms"] = {
+            name: result.only(which).summary(schedule[which], metadata.depths) for name, which in shares.items()
+        }
     return figures
 
 
@@ -125,20 +142,25 @@ def table(curves: dict[str, list[dict[str, Any]]]) -> str:
     rows = [["policy", "load", "in budget", "refused", "right in budget/s", "accuracy", "depth", "p50 / p99 ms"]]
     for name, runs in curves.items():
         for one in runs:
-            latency = one["latency_ms"]
-            rows.append(
-                [
-                    name,
-                    f"{one['load']:g}×",
-                    f"{one['attainment']:.2%}",
-                    f"{one['refused']:.2%}",
-                    f"{one['goodput_per_second']:.0f}",
-                    f"{one['accuracy'] or math.nan:.2%}",
-                    f"{one['mean_depth'] or math.nan:.3f}",
-                    f"{latency['p50']:.1f} / {latency['p99']:.1f}",
-                ]
-            )
+            rows.append([name, f"{one['load']:g}×", *cells(one)])
+            rows += [[name, f"{one['load']:g}×, {budget} ms", *cells(of)] for budget, of in by_budget(one)]
     return as_markdown(rows)
+
+
+def by_budget(run: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    return run.get("by_budget_ms", {}).items()
+
+
+def cells(figures: dict[str, Any]) -> list[str]:
+    latency = figures["latency_ms"]
+    return [
+        percent(figures["attainment"]),
+        percent(figures["refused"]),
+        number(figures["goodput_per_second"], 0),
+        percent(figures["accuracy"]),
+        number(figures["mean_depth"], 3),
+        f"{number(latency['p50'], 1)} / {number(latency['p99'], 1)}",
+    ]
 
 
 if __name__ == "__main__":

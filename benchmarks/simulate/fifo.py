@@ -11,7 +11,7 @@ from service.scheduler import Job, Run
 class Fifo:
     """Has the scheduler's methods. Batches are of whoever waits, up to `max_batch`; jobs leave at `last` or where sure.
 
-    `timeout`: seconds in the queue after which a job is refused when its turn comes, as Triton's queue policy does.
+    `refusing`: a job whose turn comes after its deadline is refused, as Triton's queue policy does.
     """
 
     def __init__(
@@ -21,9 +21,9 @@ class Fifo:
         max_batch: int,
         last: int | None = None,
         thresholds: Sequence[float] | None = None,
-        timeout: float = math.inf,
+        refusing: bool = False,
     ) -> None:
-        self.max_batch, self.timeout = max_batch, timeout
+        self.max_batch, self.refusing = max_batch, refusing
         self.last = last or exits
         self.thresholds = thresholds or (math.inf,) * (exits - 1)
         self.queue: deque[Job] = deque()
@@ -48,7 +48,7 @@ class Fifo:
             self.stage = 0
             while self.queue and len(self.batch) < self.max_batch:
                 job = self.queue.popleft()
-                if now - job.admitted > self.timeout:
+                if self.refusing and now > job.deadline:
                     refused.append((job, Reason.LOAD))
                 else:
                     self.batch.append(job)

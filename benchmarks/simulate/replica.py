@@ -47,11 +47,16 @@ STAYS = Waiting()
 class Simulated:
     """What became of each request. `latency` by the client's clock, infinite where it was refused; `exit` 0 there."""
 
-    budget: float
+    budget: Times
     latency: Times
     exit: NDArray[np.int64]
     reason: list[Reason | None]
     right: NDArray[np.bool_]
+
+    def only(self, which: NDArray[np.bool_]) -> "Simulated":
+        """Some of the requests."""
+        reasons = [reason for reason, there in zip(self.reason, which.tolist(), strict=True) if there]
+        return Simulated(self.budget[which], self.latency[which], self.exit[which], reasons, self.right[which])
 
     def summary(self, schedule: Times, depths: Sequence[float]) -> dict[str, Any]:
         """As the load generator's figures; `depths`: of each exit."""
@@ -138,13 +143,14 @@ def simulate(
     policies: Sequence[Policy],
     schedule: Times,
     recording: Recording,
-    budget: float,
+    budget: float | Times,
     thresholds: Sequence[float],
     rng: np.random.Generator,
 ) -> Simulated:
     """One replica per policy; each request goes to the one where fewest wait. Request i shows image i modulo N.
 
-    Half of the time outside of the stages comes before a request's arrival in the server, half after its answer.
+    `budget`: in seconds, of all requests or of each. Half of the time outside of the stages comes before a request's
+    arrival in the server, half after its answer.
     """
     count, images, exits = len(schedule), len(recording.right), len(recording.stages)
     outside = rng.choice(recording.outside, count) / 2
@@ -158,6 +164,8 @@ def simulate(
             latency[number] = now + outside[number] - schedule[number]
             exit_[number], reasons[number] = exit, reason
 
+    budgets = np.full(count, budget)
+    granted = budgets.tolist()
     durations = Durations(recording, rng)
     replicas = [Replica(policy, durations, recording, answered) for policy in policies]
     for number in order:
@@ -169,7 +177,7 @@ def simulate(
             if len(replicas) == 1
             else min(replicas, key=lambda one: (one.policy.waiting, one.end < math.inf))
         )
-        job = Job(number % images, now + budget, thresholds, exits, STAYS, row=number)
+        job = Job(number % images, now + granted[number], thresholds, exits, STAYS, row=number)
         try:
             replica.submit(job, now)
         except RequestError:
@@ -178,4 +186,4 @@ def simulate(
         replica.advance(sys.float_info.max)
     right = np.array(recording.right)
     picked = right[np.arange(count) % images, np.maximum(exit_, 1) - 1] & (exit_ > 0)
-    return Simulated(budget, latency, exit_, reasons, picked)
+    return Simulated(budgets, latency, exit_, reasons, picked)

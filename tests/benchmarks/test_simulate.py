@@ -46,9 +46,9 @@ def test_first_come_first_served_goes_to_the_end_with_whoever_was_there() -> Non
     assert result.exit.tolist() == [3] * 4
 
 
-def test_a_timeout_refuses_whoever_waited_too_long() -> None:
+def test_whoever_waited_too_long_is_refused() -> None:
     known = recording([[0.9, 0.9, 0.9]])
-    result = run([Fifo(EXITS, max_batch=1, timeout=2.0)], known, [0.0, 0.5, 1.5], budget=10.0)
+    result = run([Fifo(EXITS, max_batch=1, refusing=True)], known, [0.0, 0.5, 1.5], budget=2.0)
     assert result.exit.tolist() == [3, 0, 3]
     assert result.latency.tolist() == [3.0, math.inf, 4.5]
 
@@ -79,6 +79,14 @@ def test_where_times_are_exact_all_whom_the_scheduler_admits_are_in_time(
     assert np.all(result.latency[admitted] <= budget + 1e-9)
     assert np.all(np.isinf(result.latency[~admitted]))
     assert all((reason is not None) == there for reason, there in zip(result.reason, admitted, strict=True))
+
+
+def test_each_request_has_its_own_budget() -> None:
+    known = recording([[0.6, 0.6, 0.6]])
+    rng = np.random.default_rng(0)
+    result = simulate([ours(known)], np.array([0.0, 10.0]), known, np.array([2.0, 9.0]), (0.8, 0.8), rng)
+    assert (result.exit.tolist(), result.reason) == ([2, 3], ["budget", "final"])
+    assert result.only(result.budget == 9.0).exit.tolist() == [3]
 
 
 def test_what_is_summed_up_adds_up() -> None:
