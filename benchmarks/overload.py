@@ -22,6 +22,7 @@ from benchmarks.simulate.recording import record
 from benchmarks.simulate.replica import simulate
 from service import artifact
 from service.scheduler import Scheduler
+from service.settings import Settings
 
 BUDGET = 0.05
 IMAGES = 1000
@@ -73,12 +74,12 @@ def schedules(capacity: float) -> dict[str, Times]:
 
 def foretold(model: Path, pictures: Pictures, plan: dict[str, Times]) -> dict[str, dict[str, Any]]:
     """What the simulator makes of the same schedules, with times recorded now."""
-    served = artifact.load(model)
-    recording = record(model, served, pictures, max_batch=32, threads=1)
+    served, server = artifact.load(model), Settings()
+    recording = record(model, served, pictures, server.max_batch, threads=1)
     points, thresholds = served.metadata.operating_points, served.metadata.default_thresholds
     results = {
         name: simulate(
-            [Scheduler(recording.times(), points, max_queue=256)],
+            [Scheduler(recording.times(), points, max_queue=server.max_queue)],
             schedule,
             recording,
             BUDGET,
