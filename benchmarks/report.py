@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -26,20 +27,20 @@ def save(name: str, figures: dict[str, Any]) -> None:
 def write(name: str, figures: dict[str, Any]) -> None:
     """To `results/NAME.json`, with machine, revision, versions and date."""
     RESULTS.mkdir(exist_ok=True)
-    document = {"figures": figures, "provenance": provenance(name)}
+    document = {"figures": figures, "provenance": provenance()}
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
-def provenance(name: str) -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
     """Where and with what the benchmark runs."""
     return {
-        "command": " ".join([f"python -m benchmarks.{name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "git_revision": git_revision(),
         "versions": {
             "onnxruntime": onnxruntime.__version__,  # the build for GPUs has another name
-            **{package: version(package) for package in ("numpy", "fastapi", "uvicorn")},
+            **{package: version(package) for package in ("numpy", "fastapi", "uvicorn", "torch")},
         },
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

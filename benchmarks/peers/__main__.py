@@ -88,7 +88,7 @@ def beside(peer: str, models: dict[str, Path], pictures: Pictures, settings: Pee
         "always_last_per_second": {name: round(capacity, 1) for name, capacity in capacities.items()},
         "servers": servers,
         "failed": failed,
-        "provenance": report.provenance("peers"),
+        "provenance": report.provenance(),
     }
 
 
