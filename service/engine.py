@@ -56,6 +56,8 @@ class Engine:
                     start = self.clock()
                     _, features = self.stages.run(stage, features)
                     measured.append(self.clock() - start)
+                    if stage < times.stages:
+                        self.stages.join([(features, row) for row in range((size + 1) // 2)])
             for known, measured in zip(idle, durations, strict=True):
                 # Neither the slow first times nor a hiccup count.
                 known.append(sorted(measured)[repeats * 3 // 4 - 1])
@@ -100,8 +102,10 @@ class Engine:
             run = self.scheduler.next(now)
         if run.stopped:
             self.deliver([(job, last_answer(job, reason, now)) for job, reason in run.stopped])
-        if run.jobs and (answers := self._answers(run)):
-            self.deliver(answers)
+        if run.jobs:
+            if answers := self._answers(run):
+                self.deliver(answers)
+            self._let_go(run.jobs)
 
     def _answers(self, run: Run) -> list[tuple[Job, Outcome | RequestError]]:
         """Of those who stop after this run."""
@@ -110,6 +114,8 @@ class Engine:
         except Exception:
             logger.exception("a batch of %d failed", len(run.jobs))
             failure = EngineFailed("the network could not be run on this image")
+            for job in run.jobs:
+                job.features = None
             return [(job, failure) for job in run.jobs]
 
     def _run(self, run: Run) -> list[tuple[Job, Outcome | RequestError]]:
@@ -126,18 +132,22 @@ class Engine:
             job.features, job.running, job.probabilities, job.row = features, running, probabilities, row
         with self._changed:
             reasons = self.scheduler.reached(stage, jobs, confidences, now - start, now)
-        remaining = [job for job, reason in zip(jobs, reasons, strict=True) if reason is None]
-        if 0 < len(remaining) < len(jobs):
-            self._compact(remaining)
         return [
             (job, last_answer(job, reason, now))
             for job, reason in zip(jobs, reasons, strict=True)
             if reason is not None
         ]
 
-    def _compact(self, remaining: Sequence[Job]) -> None:
-        """Let go of what belongs to those of a batch who have left: the `remaining` may wait for long."""
-        features, running = self._joined(remaining)
+    def _let_go(self, jobs: Sequence[Job]) -> None:
+        """Of what belongs to those of a batch who were answered: the others may wait for long."""
+        remaining = [job for job in jobs if job.features is not None]
+        if not 0 < len(remaining) < len(jobs):
+            return
+        try:
+            features, running = self._joined(remaining)
+        except Exception:
+            logger.exception("no memory for %d of a batch alone, so it is kept whole", len(remaining))
+            return
         probabilities = joined([(job.probabilities, job.row) for job in remaining])
         for row, job in enumerate(remaining):
             job.features, job.running, job.probabilities, job.row = features, running, probabilities, row

@@ -115,12 +115,22 @@ def ends(dues: Sequence[float], start: float, most: int, seconds: Callable[[int]
     return found
 
 
+def crowding(steps: Sequence[Level], waiting: int, most: int) -> Sequence[Level]:
+    """The levels left where so many wait and no more than `most` may: all up to half of it, the boldest when full.
+
+    Time is no measure of it where budgets are so long that the queue is full before they are in danger.
+    """
+    crowded = max(0.0, waiting / most - ROOM) / (1 - ROOM)
+    return steps[math.ceil(min(1.0, crowded) * (len(steps) - 1)) :]
+
+
 def pressure(
     steps: Sequence[Level], dues: Sequence[float], deeper: Sequence[int], each: Sequence[float], now: float
 ) -> Level:
     """The mildest level at which all who wait would be done in time, and half of the time be left for those to come.
 
-    `dues`: of those who wait for exit 1, rising. `deeper`: how many want to run each stage (the first does not count).
+    `dues`: of those who wait for exit 1, rising. `deeper`: how many want to run each stage (the first does not count);
+    they all are taken to come first, though with budgets of many lengths some of them have more time.
     `each`: seconds per job of each stage.
     """
     for level in steps:

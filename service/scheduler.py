@@ -101,7 +101,7 @@ class Scheduler:
         self.exits = times.stages
         self.levels = policy.levels(operating_points, self.exits)
         self.level = self.levels[0]
-        self.unhurried = -math.inf
+        self.unhurried = math.inf
         self.queues = [Queue() for _ in range(self.exits)]
         self.late = Queue()
         self.busy_until = -math.inf
@@ -139,9 +139,9 @@ class Scheduler:
             )
 
     def withdraw(self, job: Job) -> None:
-        """The client has left: if the job still waits for exit 1, its place is free."""
-        for queue in (self.queues[0], self.late):
-            if not job.confidences and job in queue.jobs:
+        """The client has left: wherever the job waits, its place is free."""
+        for queue in (*self.queues, self.late):
+            if job in queue.jobs:
                 queue.remove(queue.jobs.index(job))
 
     def next(self, now: float) -> Run:
@@ -170,7 +170,7 @@ class Scheduler:
         reasons = self._judge(stage, jobs, now)
         following = self.queues[stage]
         for job, reason in zip(jobs, reasons, strict=True):
-            if reason is None:
+            if reason is None and not job.future.done():
                 following.add(job)
         return reasons
 
@@ -196,8 +196,9 @@ class Scheduler:
         waiting = [len(queue) for queue in self.queues]
         waiting[stage] += sum(stage < job.max_exit and job.confidences[-1] < job.thresholds[stage - 1] for job in jobs)
         each = [self.times.seconds_each(number, now) for number in range(1, self.exits + 1)]
-        self.level = policy.pressure(self.levels, self.queues[0].dues, waiting, each, now)
-        self.unhurried = policy.unhurried(waiting, each, now)
+        steps = policy.crowding(self.levels, waiting[0], self.max_queue)
+        self.level = policy.pressure(steps, self.queues[0].dues, waiting, each, now)
+        self.unhurried = policy.unhurried(waiting, each, now) if len(steps) == len(self.levels) else math.inf
 
     def _drawn(self, now: float, stopped: list[tuple[Job, Reason]]) -> tuple[int, list[Job]]:
         """A stage and who runs it, perhaps nobody. Those who are late come when nobody else waits, or in the end."""

@@ -214,6 +214,45 @@ def test_the_pressure_of_tight_budgets_is_not_for_those_who_have_time() -> None:
     assert scheduler.reached(1, jobs, [0.6, 0.6], 1.0, 1.0) == [Reason.LOAD, None]
 
 
+@pytest.mark.parametrize(("max_queue", "expected"), [(100, (3, Reason.FINAL)), (8, (1, Reason.LOAD))])
+def test_a_full_queue_costs_depth_however_long_the_budgets_are(max_queue: int, expected: tuple[int, Reason]) -> None:
+    bench = Bench(max_queue=max_queue, max_batch=1)
+    first = job(0.6, 0.6, 0.6, deadline=1000.0)
+    bench.submit(first, *(job(0.6, 0.6, 0.6, deadline=2000.0) for _ in range(7)))
+    bench.drain()
+    assert outcome(first) == expected
+
+
+def test_the_departed_who_waited_for_more_are_gone() -> None:
+    bench = Bench(max_batch=4)
+    jobs = [job(0.6, 0.6, 0.6, deadline=60.0) for _ in range(3)]
+    bench.submit(*jobs)
+    left_meanwhile = jobs.pop()
+    assert isinstance(left_meanwhile.future, Future)
+    bench.engine.scheduler.next(0.0)
+    left_meanwhile.future.cancel()
+    assert bench.engine.scheduler.reached(1, [*jobs, left_meanwhile], [0.6] * 3, 1.0, 1.0) == [None] * 3
+    assert [len(queue) for queue in bench.engine.scheduler.queues] == [0, 2, 0]
+    for one in jobs:
+        bench.engine.withdraw(one)
+    assert bench.engine.scheduler.idle
+
+
+def test_no_memory_to_let_go_of_a_batch_is_no_failure() -> None:
+    bench = Bench()
+    stays = job(0.6, 0.9, 0.9, deadline=60.0)
+    bench.submit(stays, job(0.9, 0.9, 0.9, deadline=50.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.stages, "join", no_memory)
+        bench.engine.step()
+    bench.drain()
+    assert [outcome(one) for one, _ in bench.answers] == [(1, Reason.CONFIDENT), (2, Reason.CONFIDENT)]
+
+
+def no_memory(_: object) -> None:
+    raise MemoryError
+
+
 def test_time_lost_with_nobody_else_there_is_no_load() -> None:
     bench = Bench()
     alone = job(0.6, 0.6, 0.6, deadline=2.5)

@@ -92,6 +92,18 @@ def test_pressure_is_the_mildest_level_with_room(dues: list[float], deeper: list
     assert chosen is expected or abs(spare(chosen)) < 1e-9
 
 
+@given(st.integers(0, 64), st.integers(1, 64))
+def test_a_queue_that_fills_leaves_only_the_bolder_levels(waiting: int, most: int) -> None:
+    steps = policy.levels(POINTS, exits=3)
+    left = policy.crowding(steps, waiting, most)
+    assert left == steps[-len(left) :]
+    assert len(left) >= len(policy.crowding(steps, waiting + 1, most)) >= 1
+    if waiting <= most / 2:
+        assert left == steps
+    if waiting >= most:
+        assert left == steps[-1:]
+
+
 @given(st.lists(st.integers(0, 5), min_size=3, max_size=3), st.lists(st.floats(0.1, 3), min_size=3, max_size=3))
 def test_half_of_the_time_of_the_unhurried_is_enough_for_everybody(waiting: list[int], each: list[float]) -> None:
     work = sum(count * sum(each[stage:]) for stage, count in enumerate(waiting))
