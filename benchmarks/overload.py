@@ -88,7 +88,7 @@ def foretold(model: Path, pictures: Pictures, plan: dict[str, Times]) -> dict[st
         )
         for name, schedule in plan.items()
     }
-    return {name: result.summary(plan[name], served.metadata.depths) for name, result in results.items()}
+    return {name: result.summary(seconds(name), served.metadata.depths) for name, result in results.items()}
 
 
 def compared(row: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from benchmarks import images, plots, report
+from benchmarks.arrivals import Times
 from benchmarks.load.shapes import DRAW, Shape
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.recording import Recording, record
@@ -54,23 +56,36 @@ def main() -> None:
     print(f"1× is {capacity:.0f}/s, always the last exit")
     curves: dict[str, list[dict[str, Any]]] = {}
     for load in settings.loads:
-        schedule = DRAW[settings.shape](load * capacity, settings.requests / (load * capacity), rng(settings))
+        seconds = settings.requests / (load * capacity)
+        trace = Trace(load, seconds, DRAW[settings.shape](load * capacity, seconds, rng(settings)))
         for name, policy in policies(served.metadata, recording, settings).items():
-            curves.setdefault(name, []).append(run(name, policy, schedule, recording, served.metadata, settings, load))
+            curves.setdefault(name, []).append(run(name, policy, trace, recording, served.metadata, settings))
+        curves.setdefault(BOUND, []).append(bound(trace, recording, settings))
     print(table(curves))
     name = named(settings)
-    plots.compare(curves, report.RESULTS / f"{name}.png")
     report.write(name, {"settings": settings.model_dump(mode="json"), "capacity": round(capacity, 1), "runs": curves})
+    plots.compare(curves, report.RESULTS / f"{name}.png")
 
 
 def named(settings: SimulateSettings) -> str:
-    """So that the results of one shape do not replace those of another."""
+    """So that the results of one question do not replace those of another."""
     parts = ["simulate", settings.shape.value]
     if settings.replicas > 1:
         parts.append(f"{settings.replicas}-replicas")
-    if len(settings.budgets_ms) > 1:
-        parts.append("mixed-budgets")
+    if settings.budgets_ms != SimulateSettings.model_fields["budgets_ms"].default:
+        parts += [*(f"{budget:g}" for budget in settings.budgets_ms), "ms"]
+    if settings.model != EMBEDDED_MODEL:
+        parts.append(settings.model.stem)
     return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """`load`: the mean rate, as a multiple of the capacity; `schedule`: arrivals within so many `seconds`."""
+
+    load: float
+    seconds: float
+    schedule: Times
 
 
 def rng(settings: SimulateSettings) -> np.random.Generator:
@@ -106,30 +121,45 @@ def policies(metadata: Metadata, recording: Recording, settings: SimulateSetting
 
 
 ORACLE = "anytime that knows the right exits"
+BOUND = "bound"
 
 
 def run(
     name: str,
     policy: Callable[[], Policy],
-    schedule: np.ndarray,
+    trace: Trace,
     recording: Recording,
     metadata: Metadata,
     settings: SimulateSettings,
-    load: float,
 ) -> dict[str, Any]:
     start = time.perf_counter()
     known = clairvoyant(recording) if name == ORACLE else recording
     replicas = [policy() for _ in range(settings.replicas)]
-    budgets = rng(settings).choice(np.array(settings.budgets_ms) / 1000, len(schedule))
-    result = simulate(replicas, schedule, known, budgets, metadata.default_thresholds, rng(settings))
+    draws = rng(settings)
+    budgets = draws.choice(np.array(settings.budgets_ms) / 1000, len(trace.schedule))
+    result = simulate(replicas, trace.schedule, known, budgets, metadata.default_thresholds, draws)
     took = time.perf_counter() - start
-    figures = result.summary(schedule, metadata.depths) | {"load": load, "simulated_in_seconds": round(took, 2)}
+    figures = result.summary(trace.seconds, metadata.depths)
     if len(settings.budgets_ms) > 1:
-        shares = {f"{budget:g}": budgets == budget / 1000 for budget in settings.budgets_ms}
         figures["by_budget_ms"] = {
-            name: result.only(which).summary(schedule[which], metadata.depths) for name, which in shares.items()
+            f"{budget:g}": result.only(budgets == budget / 1000).summary(trace.seconds, metadata.depths)
+            for budget in settings.budgets_ms
         }
-    return figures
+    return figures | {"load": trace.load, "simulated_in_seconds": round(took, 2)}
+
+
+def bound(trace: Trace, recording: Recording, settings: SimulateSettings) -> dict[str, Any]:
+    """No policy gives more right answers in time: every image stops at its first right exit, all batches are of the
+    best size, nothing comes between them, the cheapest images go first, and no deadline is looked at but the last one.
+    """
+    each = np.cumsum([min(samples.mean() / size for size, samples in stage.items()) for stage in recording.stages])
+    right = np.array(recording.right)[np.arange(len(trace.schedule)) % len(recording.right)]
+    costs = np.sort(np.where(right, each, np.inf).min(axis=1))
+    time_there_is = settings.replicas * (trace.seconds + max(settings.budgets_ms) / 1000)
+    answered = int(np.searchsorted(np.cumsum(costs), time_there_is, side="right"))
+    unknown = dict.fromkeys(("attainment", "refused", "accuracy", "points_below_last_exit", "mean_depth"))
+    goodput = round(answered / trace.seconds, 1)
+    return {"load": trace.load, "goodput_per_second": goodput, **unknown, "latency_ms": {"p50": None, "p99": None}}
 
 
 def clairvoyant(recording: Recording) -> Recording:

@@ -45,29 +45,36 @@ STAYS = Waiting()
 
 @dataclass
 class Simulated:
-    """What became of each request. `latency` by the client's clock, infinite where it was refused; `exit` 0 there."""
+    """What became of each request. `latency` by the client's clock, infinite where it was refused; `exit` 0 there.
+
+    `last_right`: whether the last exit would have been.
+    """
 
     budget: Times
     latency: Times
     exit: NDArray[np.int64]
     reason: list[Reason | None]
     right: NDArray[np.bool_]
+    last_right: NDArray[np.bool_]
 
     def only(self, which: NDArray[np.bool_]) -> "Simulated":
         """Some of the requests."""
         reasons = [reason for reason, there in zip(self.reason, which.tolist(), strict=True) if there]
-        return Simulated(self.budget[which], self.latency[which], self.exit[which], reasons, self.right[which])
+        flags = (self.right[which], self.last_right[which])
+        return Simulated(self.budget[which], self.latency[which], self.exit[which], reasons, *flags)
 
-    def summary(self, schedule: Times, depths: Sequence[float]) -> dict[str, Any]:
-        """As the load generator's figures; `depths`: of each exit."""
-        answered, in_budget, span = self.exit > 0, self.latency <= self.budget, float(schedule[-1])
+    def summary(self, seconds: float, depths: Sequence[float]) -> dict[str, Any]:
+        """As the load generator's figures, of a schedule of so many seconds; `depths`: of each exit."""
+        answered, in_budget = self.exit > 0, self.latency <= self.budget
+        last, own = share(self.last_right[answered]), share(self.right[answered])
         return {
-            "sent": len(schedule),
-            "offered_per_second": round(len(schedule) / span, 1),
+            "sent": len(self.exit),
+            "offered_per_second": round(len(self.exit) / seconds, 1),
             "attainment": share(in_budget),
             "refused": share(~answered),
-            "goodput_per_second": round(int((in_budget & self.right).sum()) / span, 1),
-            "accuracy": share(self.right[answered]),
+            "goodput_per_second": round(int((in_budget & self.right).sum()) / seconds, 1),
+            "accuracy": own,
+            "points_below_last_exit": None if last is None or own is None else round((last - own) * 100, 3),
             "mean_depth": mean(np.array(depths)[self.exit[answered] - 1].tolist()),
             "exits": exits_by_reason(zip(self.exit[answered].tolist(), filter(None, self.reason), strict=True)),
             "latency_ms": percentiles(self.latency[answered], (50, 99, 99.9)),
@@ -184,6 +191,6 @@ def simulate(
             continue
     for replica in replicas:
         replica.advance(sys.float_info.max)
-    right = np.array(recording.right)
-    picked = right[np.arange(count) % images, np.maximum(exit_, 1) - 1] & (exit_ > 0)
-    return Simulated(budgets, latency, exit_, reasons, picked)
+    right = np.array(recording.right)[np.arange(count) % images]
+    picked = right[np.arange(count), np.maximum(exit_, 1) - 1] & (exit_ > 0)
+    return Simulated(budgets, latency, exit_, reasons, picked, right[:, -1])

@@ -1,15 +1,21 @@
 """The simulator against what can be counted by hand, and against the server's rules."""
 
+import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import images, report
+from benchmarks.simulate import __main__ as command
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.recording import Recording
 from benchmarks.simulate.replica import Policy, simulate
+from service.artifact import Artifact
 from service.scheduler import Scheduler
 from tests.service.recorded import EXITS, Point
 
@@ -92,8 +98,33 @@ def test_each_request_has_its_own_budget() -> None:
 def test_what_is_summed_up_adds_up() -> None:
     known = recording([[0.9, 0.9, 0.9], [0.6, 0.6, 0.6]])
     schedule = np.array([0.0, 0.0, 20.0, 40.0])
-    summary = run([ours(known)], known, schedule.tolist(), budget=10.0).summary(schedule, [0.2, 0.5, 1.0])
+    summary = run([ours(known)], known, schedule.tolist(), budget=10.0).summary(40.0, [0.2, 0.5, 1.0])
     assert summary["attainment"] == 1.0
     assert summary["exits"] == {"1": {"confident": 2}, "3": {"final": 2}}
     assert summary["accuracy"] == 0.5
     assert summary["mean_depth"] == pytest.approx(0.6)
+    assert summary["points_below_last_exit"] == 0
+    assert summary["offered_per_second"] == 0.1
+
+
+@pytest.mark.parametrize("flags", [[], ["--replicas", "2", "--shape", "day", "--budgets-ms", "[20, 200]"]])
+def test_the_command_compares_policies_and_none_beats_the_bound(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, embedded: Artifact, flags: list[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    exits = len(embedded.metadata.exits)
+    confidences = np.sort(rng.uniform(0.4, 1, (50, exits)))
+    stages = [{size: np.array([0.001 + 0.0005 * size]) for size in (1, 2, 4, 8)} for _ in range(exits)]
+    right = (confidences > rng.uniform(0, 1, (50, exits))).tolist()
+    known = Recording(confidences.tolist(), right, stages, np.array([0.0005]), per_run=0.0001)
+    monkeypatch.setattr(command, "record", lambda *_: known)
+    monkeypatch.setattr(images, "pictures", lambda _: None)
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["simulate", "--requests", "400", "--max-batch", "8", "--loads", "[1, 4]", *flags])
+    command.main()
+    (written,) = tmp_path.glob("simulate-*.json")
+    runs = json.loads(written.read_text())["figures"]["runs"]
+    assert written.with_suffix(".png").exists()
+    for place, most in enumerate(runs.pop("bound")):
+        assert most["goodput_per_second"] > 0
+        assert all(each[place]["goodput_per_second"] <= most["goodput_per_second"] for each in runs.values())
