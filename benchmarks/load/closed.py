@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class Answered:
 
     @property
     def per_second(self) -> float:
-        return len(self.ended) / max(self.ended)
+        return len(self.ended) / max(self.ended, default=math.inf)
 
     @property
     def waits(self) -> NDArray[np.float64]:
@@ -60,6 +61,8 @@ async def asking(target: Target, contents: Sequence[bytes], clients: int) -> Ans
         elif left == 0:
             done.set_result(None)
 
+    if not requests:
+        return Answered([], [])
     place = urlsplit(target.url)
     pool = Pool(place.hostname, place.port, clients, finished, time.perf_counter)
     for _ in range(clients):

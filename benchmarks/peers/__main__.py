@@ -1,6 +1,5 @@
 """`python -m benchmarks.peers`: each peer in turn with our own server, under the same loads, on this machine."""
 
-import json
 import signal
 import sys
 import tempfile
@@ -34,7 +33,7 @@ PEERS: list[PeerName] = ["mosec", "litserve", "bentoml", "ray", "pytriton"]
 
 
 class PeerSettings(BaseSettings):
-    """Measure other servers of the same network beside this one, one at a time. The others' last results are kept."""
+    """Measure other servers of the same network beside this one, one at a time, all under the same loads."""
 
     model_config = SettingsConfigDict(cli_prog_name="python -m benchmarks.peers", cli_kebab_case=True)
 
@@ -47,49 +46,42 @@ def main() -> None:
     settings = CliApp.run(PeerSettings)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that no server is left behind
     pictures = images.pictures(IMAGES)
-    file = report.RESULTS / "peers.json"
-    results = json.loads(file.read_text())["figures"] if file.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         models = networks(Path(folder))
+        last, capacities, failures = capacity(models, pictures, settings)
+        found: dict[str, dict[str, Any]] = {}
         for peer in settings.peers:
-            results[peer] = beside(peer, models, pictures, settings)
-            report.write("peers", results)
-    text = (
-        f"{comparison.table(results)}\n\nRight answers in budget per second:\n\n{comparison.advantages(results, OURS)}"
-    )
+            if peer in failures:
+                found[peer] = {"servers": {}, "failed": failures[peer]}
+            else:
+                found[peer] = beside(peer, models, last, pictures, settings)
+            report.write("peers", {"always_last_per_second": capacities, "peers": found})
+    text = f"{comparison.table(found)}\n\nRight answers in budget per second:\n\n{comparison.advantages(found, OURS)}"
     print(text)
     (report.RESULTS / "peers.md").write_text(f"{text}\n")
-    plots.compare(comparison.curves(results), report.RESULTS / "peers.png")
+    plots.compare(comparison.curves(found), report.RESULTS / "peers.png")
 
 
-def beside(peer: str, models: dict[str, Path], pictures: Pictures, settings: PeerSettings) -> dict[str, Any]:
-    """Our server, then the peer with each network; whatever fails is told in place of figures.
+def capacity(
+    models: dict[str, Path], pictures: Pictures, settings: PeerSettings
+) -> tuple[AlwaysLast, dict[str, float], dict[str, str]]:
+    """The unit of load, what each server can do, and of the peers that failed why.
 
-    The unit of load is what the best of them answers at its last exit, so that 2× is too much for all of them.
+    The unit is what the best of all answers at its last exit, so that 2× is twice too much for everybody.
     """
-    servers: dict[str, Any] = {}
-    failed = None
     with our_server() as target:
         last = always_last(target.url, pictures)
     capacities = {OURS: last.per_second}
-    try:
-        for network, model in models.items():
-            with peer_server(peer, model, pictures) as target:
-                capacities[f"{peer}, {network}"] = overloaded(target, 2 * last.per_second, pictures)
-        last = replace(last, per_second=max(capacities.values()))
-        with our_server() as target:
-            servers[OURS] = measured(target, last, pictures, settings)
-        for network, model in models.items():
-            with peer_server(peer, model, pictures) as target:
-                servers[f"{peer}, {network}"] = measured(target, last, pictures, settings)
-    except PeerFailed as error:
-        failed = str(error)
-    return {
-        "always_last_per_second": {name: round(capacity, 1) for name, capacity in capacities.items()},
-        "servers": servers,
-        "failed": failed,
-        "provenance": report.provenance(),
-    }
+    failures: dict[str, str] = {}
+    for peer in settings.peers:
+        try:
+            for network, model in models.items():
+                with peer_server(peer, model, pictures) as target:
+                    capacities[f"{peer}, {network}"] = overloaded(target, 2 * last.per_second, pictures)
+        except PeerFailed as error:
+            failures[peer] = str(error)
+    unit = replace(last, per_second=max(capacities.values()))
+    return unit, {name: round(one, 1) for name, one in capacities.items()}, failures
 
 
 def overloaded(target: Target, rate: float, pictures: Pictures) -> float:
@@ -97,6 +89,22 @@ def overloaded(target: Target, rate: float, pictures: Pictures) -> float:
     rng = np.random.default_rng(1)
     drive(target, arrivals.poisson(rate / 4, WARM, rng), pictures, BUDGET)
     return int(drive(target, arrivals.poisson(rate, LONG, rng), pictures, BUDGET).answered.sum()) / LONG
+
+
+def beside(
+    peer: str, models: dict[str, Path], last: AlwaysLast, pictures: Pictures, settings: PeerSettings
+) -> dict[str, Any]:
+    """Our server, then the peer with each network; whatever fails is told in place of figures."""
+    servers: dict[str, Any] = {}
+    with our_server() as target:
+        servers[OURS] = measured(target, last, pictures, settings)
+    try:
+        for network, model in models.items():
+            with peer_server(peer, model, pictures) as target:
+                servers[f"{peer}, {network}"] = measured(target, last, pictures, settings)
+    except PeerFailed as error:
+        return {"servers": servers, "failed": str(error)}
+    return {"servers": servers, "failed": None}
 
 
 @contextmanager

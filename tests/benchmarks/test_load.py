@@ -159,6 +159,7 @@ def test_clients_of_a_closed_loop_wait_for_their_answer() -> None:
     assert most == 4
     assert answered.json == [7] * 20
     assert answered.per_second == pytest.approx(20 / max(answered.ended))
+    assert in_a_closed_loop(counting, requests=0, clients=4).per_second == 0
     alone = in_a_closed_loop(counting, requests=5, clients=1)
     assert (alone.waits >= 0.009).all()
 
