@@ -21,7 +21,7 @@ from service.schemas import Error, ModelDescription, ModelList, Options, Predict
 
 CLIENT_LEFT = 499
 SOON = 0.02
-"""Seconds within which most answers are out: only then is a client watched, for that costs more than one image."""
+"""Seconds within which most answers are out. A client is watched from then on, not before: every watch costs time."""
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Error, "description": "Empty body, or a form that cannot be read"},
     408: {"model": Error, "description": "The body did not arrive in time"},
