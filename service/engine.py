@@ -139,16 +139,16 @@ class Engine:
         ]
 
     def _let_go(self, jobs: Sequence[Job]) -> None:
-        """Of what belongs to those of a batch who were answered: the others may wait for long."""
-        remaining = [job for job in jobs if job.features is not None]
+        """Of what belongs to those of a batch who were answered or have left: the others may wait for long."""
+        remaining = [job for job in jobs if job.features is not None and not job.future.done()]
         if not 0 < len(remaining) < len(jobs):
             return
         try:
             features, running = self._joined(remaining)
+            probabilities = joined([(job.probabilities, job.row) for job in remaining])
         except Exception:
             logger.exception("no memory for %d of a batch alone, so it is kept whole", len(remaining))
             return
-        probabilities = joined([(job.probabilities, job.row) for job in remaining])
         for row, job in enumerate(remaining):
             job.features, job.running, job.probabilities, job.row = features, running, probabilities, row
 

@@ -142,7 +142,7 @@ def pressure(
 
 
 def unhurried(waiting: Sequence[int], each: Sequence[float], now: float) -> float:
-    """Who is due from then on need not mind the pressure: half of his time is enough for everybody, to the last exit.
+    """Who is due from then on need not mind others' hurry: half of his time is enough for everybody, to the last exit.
 
     `waiting`: how many want to run each stage. `each`: seconds per job of each stage.
     """

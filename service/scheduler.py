@@ -100,7 +100,7 @@ class Scheduler:
         self.max_queue = max_queue
         self.exits = times.stages
         self.levels = policy.levels(operating_points, self.exits)
-        self.level = self.levels[0]
+        self.level = self.spared = self.levels[0]
         self.unhurried = math.inf
         self.queues = [Queue() for _ in range(self.exits)]
         self.late = Queue()
@@ -183,7 +183,7 @@ class Scheduler:
                 job.thresholds[stage - 1],
                 job.max_exit,
                 in_time=ends <= job.deadline,
-                level=self.level if job.due < self.unhurried else self.levels[0],
+                level=self.level if job.due < self.unhurried else self.spared,
             )
             for job in jobs
         ]
@@ -191,14 +191,18 @@ class Scheduler:
     def _feel_pressure(self, stage: int, jobs: Sequence[Job], now: float) -> None:
         """How deep there is time to go, and for whom, with these jobs just arrived at exit `stage`."""
         if self.idle:
-            self.level = self.levels[0]
+            self.level = self.spared = self.levels[0]
             return
         waiting = [len(queue) for queue in self.queues]
-        waiting[stage] += sum(stage < job.max_exit and job.confidences[-1] < job.thresholds[stage - 1] for job in jobs)
+        waiting[stage] += sum(
+            stage < job.max_exit and job.confidences[-1] < job.thresholds[stage - 1] and not job.future.done()
+            for job in jobs
+        )
         each = [self.times.seconds_each(number, now) for number in range(1, self.exits + 1)]
         steps = policy.crowding(self.levels, waiting[0], self.max_queue)
+        self.spared = steps[0]
         self.level = policy.pressure(steps, self.queues[0].dues, waiting, each, now)
-        self.unhurried = policy.unhurried(waiting, each, now) if len(steps) == len(self.levels) else math.inf
+        self.unhurried = policy.unhurried(waiting, each, now)
 
     def _drawn(self, now: float, stopped: list[tuple[Job, Reason]]) -> tuple[int, list[Job]]:
         """A stage and who runs it, perhaps nobody. Those who are late come when nobody else waits, or in the end."""

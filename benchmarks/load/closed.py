@@ -46,6 +46,8 @@ def ask_all(url: str, path: str, contents: Sequence[bytes], clients: int) -> Ans
 
 
 async def asking(target: Target, contents: Sequence[bytes], clients: int) -> Answered:
+    if not contents:
+        return Answered([], [])
     requests = [target.request(content) for content in contents]
     bodies, ended = [b""] * len(requests), [0.0] * len(requests)
     left, done = len(requests), asyncio.get_running_loop().create_future()
@@ -61,8 +63,6 @@ async def asking(target: Target, contents: Sequence[bytes], clients: int) -> Ans
         elif left == 0:
             done.set_result(None)
 
-    if not requests:
-        return Answered([], [])
     place = urlsplit(target.url)
     pool = Pool(place.hostname, place.port, clients, finished, time.perf_counter)
     for _ in range(clients):

@@ -33,7 +33,9 @@ PEERS: list[PeerName] = ["mosec", "litserve", "bentoml", "ray", "pytriton"]
 
 
 class PeerSettings(BaseSettings):
-    """Measure other servers of the same network beside this one, one at a time, all under the same loads."""
+    """Measure other servers of the same network beside this one, one at a time, all under the same loads. Results of
+    an earlier run are replaced.
+    """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m benchmarks.peers", cli_kebab_case=True)
 
@@ -55,7 +57,7 @@ def main() -> None:
                 found[peer] = {"servers": {}, "failed": failures[peer]}
             else:
                 found[peer] = beside(peer, models, last, pictures, settings)
-            report.write("peers", {"always_last_per_second": capacities, "peers": found})
+    report.write("peers", {"always_last_per_second": capacities, "peers": found})
     text = f"{comparison.table(found)}\n\nRight answers in budget per second:\n\n{comparison.advantages(found, OURS)}"
     print(text)
     (report.RESULTS / "peers.md").write_text(f"{text}\n")
@@ -88,7 +90,8 @@ def overloaded(target: Target, rate: float, pictures: Pictures) -> float:
     """Answers per second, right or wrong, where so many are asked for."""
     rng = np.random.default_rng(1)
     drive(target, arrivals.poisson(rate / 4, WARM, rng), pictures, BUDGET)
-    return int(drive(target, arrivals.poisson(rate, LONG, rng), pictures, BUDGET).answered.sum()) / LONG
+    result = drive(target, arrivals.poisson(rate, LONG, rng), pictures, BUDGET)
+    return int((result.answered & (result.scheduled + result.latency <= LONG)).sum()) / LONG
 
 
 def beside(

@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def named(settings: SimulateSettings) -> str:
-    """So that the results of one question do not replace those of another."""
+    """So that one shape, number of replicas, budgets or model does not replace the results of another."""
     parts = ["simulate", settings.shape.value]
     if settings.replicas > 1:
         parts.append(f"{settings.replicas}-replicas")
@@ -135,7 +135,7 @@ def run(
     start = time.perf_counter()
     known = clairvoyant(recording) if name == ORACLE else recording
     replicas = [policy() for _ in range(settings.replicas)]
-    draws = rng(settings)
+    draws = np.random.default_rng([settings.seed, 1])  # not those of the schedule again
     budgets = draws.choice(np.array(settings.budgets_ms) / 1000, len(trace.schedule))
     result = simulate(replicas, trace.schedule, known, budgets, metadata.default_thresholds, draws)
     took = time.perf_counter() - start

@@ -107,6 +107,21 @@ def test_what_is_summed_up_adds_up() -> None:
     assert summary["offered_per_second"] == 0.1
 
 
+def test_the_bound_by_hand() -> None:
+    right = [[True, True, True], [False, True, True], [False, False, False]]
+    stages = [{1: np.array([1.0]), 2: np.array([1.5])} for _ in range(EXITS)]
+    known = Recording([[1.0] * EXITS] * 3, right, stages, np.array([0.0]), per_run=0.0)
+    settings = command.SimulateSettings(budgets_ms=[500], replicas=2)
+
+    def most(seconds: float, requests: int) -> float:
+        goodput = command.bound(command.Trace(1, seconds, np.zeros(requests)), known, settings)["goodput_per_second"]
+        return goodput * seconds
+
+    assert most(10, 6) == pytest.approx(4)  # of six images two are never right
+    # In 2 × (2.0 + 0.5) seconds: six of 0.75, for the others need twice as much.
+    assert most(2, 90) == pytest.approx(6)
+
+
 @pytest.mark.parametrize("flags", [[], ["--replicas", "2", "--shape", "day", "--budgets-ms", "[20, 200]"]])
 def test_the_command_compares_policies_and_none_beats_the_bound(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, embedded: Artifact, flags: list[str]

@@ -253,6 +253,18 @@ def no_memory(_: object) -> None:
     raise MemoryError
 
 
+def test_who_has_time_minds_a_filling_queue_only_as_far_as_it_fills() -> None:
+    scheduler = Bench(max_queue=8).engine.scheduler
+    patient = job(0.6, 0.6, 0.6, deadline=1000.0)
+    sure_enough = job(0.9, 0.6, 0.6, deadline=1000.0)
+    for one in (patient, sure_enough):
+        scheduler.admit(one, 0.0)
+    jobs = scheduler.next(0.0).jobs
+    for _ in range(5):  # one more than half of the queue
+        scheduler.admit(job(0.6, 0.6, 0.6, deadline=10.5), 0.5)
+    assert scheduler.reached(1, jobs, [0.52, 0.6], 1.0, 1.0) == [None, Reason.LOAD]  # as at the point `fast`
+
+
 def test_time_lost_with_nobody_else_there_is_no_load() -> None:
     bench = Bench()
     alone = job(0.6, 0.6, 0.6, deadline=2.5)

@@ -69,10 +69,12 @@ def test_who_leaves_while_waiting_is_cancelled(
     assert found == log
 
 
-def test_a_server_that_cancels_is_not_taken_for_a_client_that_leaves() -> None:
+def test_a_server_that_cancels_is_not_taken_for_a_client_that_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "SOON", 0.001)
+
     async def whole() -> None:
         request = asyncio.create_task(serve(stays, work(60, [])))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.02)  # watched by now
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
