@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from export.quantisation import BATCH, IMAGES
 from export.summary import lines
 from export.verification import VerificationError, run, verify
 from training import checkpoint, datasets
-from training.checkpoint import Checkpoint
+from training.checkpoint import MACHINE, Checkpoint
 from training.config import TrainConfig
 from training.data import Splits
 from training.evaluate import exit_logits
@@ -45,8 +46,10 @@ class ExportConfig(BaseSettings):
     )
     out: CliPositionalArg[Path] = Field(description="artifact to write, whole or not at all")
     name: str = Field("", description="name of the model in answers and metrics; default: the file's name")
-    data: Path | None = Field(None, description="folder of the data set; default: the one of the training run")
-    originals: Path | None = Field(None, description="folder of the original files; default: that of the training run")
+    data: Path | None = Field(
+        None, description="folder of the data set; default: a checkpoint's is that of its run, an artifact's is data"
+    )
+    originals: Path | None = Field(None, description="folder of the original files; default: likewise")
     precision: Precision = Field(
         "fp32", description="int8: integers for CPUs, calibrated on held-out images; fp16: half precision for GPUs"
     )
@@ -134,15 +137,19 @@ def converted(trained: Checkpoint, splits: Splits, name: str, sha256: str) -> tu
         provenance={
             "precision": "fp32",
             "checkpoint_sha256": sha256,
-            "training": trained.config,
+            "training": without(trained.config, MACHINE),
             "training_environment": trained.environment,
             "epochs": trained.epochs_done,
             "training_seconds": sum(row["seconds"] for row in trained.history),
             "split_sizes": trained.split_sizes,
-            "results": trained.results,
+            "results": without(trained.results, {"settings", "environment"}),
             **origin(),
         },
     )
+
+
+def without(values: dict[str, Any], names: Set[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def known(document: dict[str, Any], name: str) -> Network:

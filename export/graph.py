@@ -45,8 +45,15 @@ def to_onnx(network: MultiExitNetwork, image_shape: tuple[int, int, int]) -> onn
     assert program is not None  # only the old exporter returns None
     model = program.model_proto
     hide_features(model.graph, features)
+    forget_sources(model.graph)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def forget_sources(graph: onnx.GraphProto) -> None:
+    """Drop what the exporter notes of every node: stack traces, with the paths of the machine it ran on."""
+    for noted in (*graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+        del noted.metadata_props[:]
 
 
 def hide_features(graph: onnx.GraphProto, names: list[str]) -> None:
