@@ -18,7 +18,7 @@ def bare_engine(served: Artifact, max_batch: int, threads: int = 0) -> Engine:
     times = StageTimes(len(served.metadata.exits), batch_sizes(max_batch))
     engine = Engine(
         stages=OnnxStages(served, "cpu", threads),
-        scheduler=Scheduler(times, served.metadata.operating_points, max_queue=max_batch),
+        scheduler=Scheduler(times, served.metadata.operating_points, max_queue=2 * max_batch),  # never half full
         calibration=Calibration.of(served.metadata),
         clock=time.monotonic,
         deliver=lambda _: None,

@@ -43,7 +43,7 @@ def test_the_engine_answers_in_batches_what_the_replay_says(seed: int, ensemble:
         times.set_idle(stage, [0.0 for _ in times.sizes])
     engine = Engine(
         stages=Recorded(logits),
-        scheduler=Scheduler(times, {}, max_queue=IMAGES),
+        scheduler=Scheduler(times, {}, max_queue=2 * IMAGES),  # so that nobody presses
         calibration=calibration,
         clock=lambda: 0.0,
         deliver=outcomes.extend,
