@@ -123,8 +123,8 @@ class Scheduler:
             raise QueueFull(f"{self.max_queue} jobs are waiting already; try again later", self._alone(1, 0.0, now))
         job.admitted = now
         job.due = now + PATIENCE if math.isinf(job.deadline) else job.deadline
-        # Whatever was measured last, on an idle engine only running a job shows whether that still holds.
-        welcome = self.idle and start == now and now + self.times.idle(1) <= job.deadline
+        # No load makes it late where the engine is idle, and only running a job shows whether what was measured holds.
+        welcome = self.idle and start == now
         place = fresh.add(job)
         if welcome or math.isinf(job.deadline):
             return
@@ -210,6 +210,8 @@ class Scheduler:
         stage = self._stage(now)
         if self.late and (not stage or self.late.dues[0] <= now):
             return 1, self.late.draw(self.times.worthwhile(1))
+        if not stage:  # those who were late have left
+            return 1, []
         count = self._most_together(stage, now)
         if count == 0:
             stage, count = 1, self._most_together(1, now)
