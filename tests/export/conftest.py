@@ -14,3 +14,8 @@ def artifact(tiny: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("artifact") / "tiny.onnx"
     export(ExportConfig(source=tiny.out / CHECKPOINT, out=path))
     return path
+
+
+def places(config: TrainConfig) -> dict[str, Path]:
+    """Where the run's images are, which its artifact does not tell."""
+    return {"data": config.data, "originals": config.originals}

@@ -18,16 +18,20 @@ from export.verification import VerificationError, run
 from service import artifact as reader
 from service.artifact import Artifact
 from service.stages import OnnxStages, session_options
+from tests.export.conftest import places
 from tests.service.test_stages import chain
+from training.config import TrainConfig
 
 Images = NDArray[np.float32]
 FEW = {"max_precision_drop": 0.1}  # ninety images are held out for the check: one is more than a point
 
 
 @pytest.fixture(scope="module", params=["int8", "fp16"])
-def lowered(request: pytest.FixtureRequest, artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lowered(
+    request: pytest.FixtureRequest, artifact: Path, tiny: TrainConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     path = tmp_path_factory.mktemp("lowered") / f"{request.param}.onnx"
-    export(ExportConfig(source=artifact, out=path, precision=request.param, **FEW))
+    export(ExportConfig(source=artifact, out=path, precision=request.param, **places(tiny), **FEW))
     return path
 
 
@@ -95,20 +99,20 @@ def test_the_embedded_network_keeps_its_answers_in_integers(integers: onnx.Model
     assert len(integers.SerializeToString()) < FP32_MODEL.stat().st_size / 3.5
 
 
-def test_an_artifact_is_calibrated_anew_in_its_own_precision(lowered: Path, tmp_path: Path) -> None:
-    export(ExportConfig(source=lowered, out=tmp_path / lowered.name, precision=lowered.stem))
+def test_an_artifact_is_calibrated_anew_in_its_own_precision(lowered: Path, tiny: TrainConfig, tmp_path: Path) -> None:
+    export(ExportConfig(source=lowered, out=tmp_path / lowered.name, precision=lowered.stem, **places(tiny)))
     before, after = reader.load(lowered).metadata, reader.load(tmp_path / lowered.name).metadata
     assert before.version == after.version
     assert before.provenance["against_fp32"] == after.provenance["against_fp32"]
 
 
-def test_fewer_bits_are_made_of_fp32_alone(lowered: Path, tmp_path: Path) -> None:
+def test_fewer_bits_are_made_of_fp32_alone(lowered: Path, tiny: TrainConfig, tmp_path: Path) -> None:
     others: set[Precision] = {"fp32", "int8", "fp16"} - {lowered.stem}
     for other in others:
         with pytest.raises(
             ValueError, match=f"{lowered.name} is in {lowered.stem}: only from fp32 can {other} be made"
         ):
-            export(ExportConfig(source=lowered, out=tmp_path / "out.onnx", precision=other))
+            export(ExportConfig(source=lowered, out=tmp_path / "out.onnx", precision=other, **places(tiny)))
     assert os.listdir(tmp_path) == []
 
 
@@ -124,7 +128,7 @@ def test_an_exit_may_lose_so_much_and_no_more(integers: onnx.ModelProto) -> None
 
 
 def test_logits_that_are_no_numbers_are_not_written(
-    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    artifact: Path, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def overflown(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
         for tensor in model.graph.initializer:
@@ -134,5 +138,5 @@ def test_logits_that_are_no_numbers_are_not_written(
 
     monkeypatch.setattr(exporter, "in_precision", overflown)
     with pytest.raises(VerificationError, match="not finite"):
-        export(ExportConfig(source=artifact, out=tmp_path / "out.onnx", precision="fp16"))
+        export(ExportConfig(source=artifact, out=tmp_path / "out.onnx", precision="fp16", **places(tiny)))
     assert os.listdir(tmp_path) == []
