@@ -63,7 +63,9 @@ def main() -> None:
         curves.setdefault(BOUND, []).append(bound(trace, recording, settings))
     print(table(curves))
     name = named(settings)
-    report.write(name, {"settings": settings.model_dump(mode="json"), "capacity": round(capacity, 1), "runs": curves})
+    model = f"{served.metadata.name} {served.metadata.version}"
+    described = settings.model_dump(mode="json") | {"model": model}
+    report.write(name, {"settings": described, "capacity": round(capacity, 1), "runs": curves})
     plots.compare(curves, report.RESULTS / f"{name}.png")
 
 
