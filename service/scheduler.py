@@ -208,10 +208,8 @@ class Scheduler:
         """A stage and who runs it, perhaps nobody. Those who are late come when nobody else waits, or in the end."""
         self._put_off_the_late(now)
         stage = self._stage(now)
-        if self.late and (not stage or self.late.dues[0] <= now):
+        if not stage or (self.late and self.late.dues[0] <= now):
             return 1, self.late.draw(self.times.worthwhile(1))
-        if not stage:  # those who were late have left
-            return 1, []
         count = self._most_together(stage, now)
         if count == 0:
             stage, count = 1, self._most_together(1, now)

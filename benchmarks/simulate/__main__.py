@@ -1,7 +1,7 @@
 """`python -m benchmarks.simulate`: policies side by side, under many loads, on this machine's recorded times."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -175,12 +175,9 @@ def table(curves: dict[str, list[dict[str, Any]]]) -> str:
     for name, runs in curves.items():
         for one in runs:
             rows.append([name, f"{one['load']:g}×", *cells(one)])
-            rows += [[name, f"{one['load']:g}×, {budget} ms", *cells(of)] for budget, of in by_budget(one)]
+            for budget, of in one.get("by_budget_ms", {}).items():
+                rows.append([name, f"{one['load']:g}×, {budget} ms", *cells(of)])
     return as_markdown(rows)
-
-
-def by_budget(run: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
-    return run.get("by_budget_ms", {}).items()
 
 
 def cells(figures: dict[str, Any]) -> list[str]:

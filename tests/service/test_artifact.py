@@ -41,7 +41,10 @@ def test_the_embedded_artifact_says_how_it_was_made() -> None:
 
 @pytest.mark.parametrize("model", [EMBEDDED_MODEL, FP32_MODEL])
 def test_no_artifact_tells_of_the_machine_that_made_it(model: Path) -> None:
-    content = model.read_bytes()
+    graph = onnx.load(model)
+    for tensor in graph.graph.initializer:
+        tensor.ClearField("raw_data")  # twelve megabytes of numbers hold any three letters by chance
+    content = graph.SerializeToString()
     assert not [place for place in (b"site-packages", b"stack_trace", b".py", b"/tmp/", b"/home/") if place in content]
 
 
