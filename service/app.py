@@ -69,6 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
         description="Image classification within the time it is given: the answer comes from the first exit of the "
         "network that is sure enough, or from the deepest one that the latency budget allows.",
         lifespan=lifespan,
+        # /metrics is there; nothing is sent from here, nor looked for at every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.predictor = predictor
     add_routes(app, predictor, BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000))

@@ -2,6 +2,8 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
@@ -28,7 +30,7 @@ async def read(request: Request, limits: BodyLimits) -> tuple[bytes, Options]:
         async with asyncio.timeout(limits.timeout):
             if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
                 return await read_form(request)
-            return await request.body(), parse_options(dict(request.query_params))
+            return await request.body(), query_options(request.scope["query_string"])
     except TimeoutError as error:
         raise BodyTimeout(f"the body did not arrive within {limits.timeout:g} s") from error
 
@@ -66,6 +68,12 @@ async def read_form(request: Request) -> tuple[bytes, Options]:
         return await image.read(), parse_options({**request.query_params, **fields})
     finally:
         await form.close()
+
+
+@lru_cache(maxsize=256)
+def query_options(query: bytes) -> Options:
+    """Clients tend to ask for the same again."""
+    return parse_options(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
 
 
 def parse_options(values: dict[str, str]) -> Options:

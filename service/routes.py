@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from service import bodies
 from service.bodies import BodyLimits
@@ -42,8 +43,14 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 class Direct(APIRoute):
     """For an endpoint that takes the request and makes the response: nothing is left to inject or to convert."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        return self.endpoint
+    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await endpoint(Request(scope, receive))
+            await response(scope, receive, send)
+
+        self.app = answer
 
 
 def add_routes(app: FastAPI, predictor: Predictor, limits: BodyLimits) -> None:
@@ -55,7 +62,7 @@ def add_routes(app: FastAPI, predictor: Predictor, limits: BodyLimits) -> None:
         """
         try:
             content, options = await bodies.read(request, limits)
-            async with cancelled_on_departure(request):
+            with CancelledOnDeparture(request):
                 answer = await predictor.predict(content, options, request.state.arrival)
         except (ClientDisconnect, Departed):
             return Response(status_code=CLIENT_LEFT)
@@ -128,36 +135,34 @@ class Departed(Exception):
     """The client has closed its connection before the answer."""
 
 
-@asynccontextmanager
-async def cancelled_on_departure(request: Request) -> AsyncIterator[None]:
+class CancelledOnDeparture:
     """Cancel what runs inside if it takes long and the client leaves, and raise Departed. The body must be read."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    assert task is not None
-    watcher: asyncio.Task[None] | None = None
-    departed = False
 
-    def begin() -> None:
-        nonlocal watcher
-        watcher = loop.create_task(watch())
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.watcher: asyncio.Task[None] | None = None
+        self.departed = False
 
-    async def watch() -> None:
-        nonlocal departed
-        while (await request.receive())["type"] != "http.disconnect":
+    def __enter__(self) -> None:
+        self.task = asyncio.current_task()
+        self.timer = asyncio.get_running_loop().call_later(SOON, self.begin)
+
+    def begin(self) -> None:
+        self.watcher = asyncio.get_running_loop().create_task(self.watch())
+
+    async def watch(self) -> None:
+        while (await self.request.receive())["type"] != "http.disconnect":
             pass
-        departed = True
-        task.cancel()
+        self.departed = True
+        assert self.task is not None
+        self.task.cancel()
 
-    timer = loop.call_later(SOON, begin)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if departed and task.uncancel() == 0:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.timer.cancel()
+        if self.watcher is not None:
+            self.watcher.cancel()
+        if kind is asyncio.CancelledError and self.departed and self.task is not None and self.task.uncancel() == 0:
             raise Departed from None
-        raise
-    finally:
-        timer.cancel()
-        if watcher is not None:
-            watcher.cancel()
 
 
 def request_documentation() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from service.policy import Reason
 class Options(BaseModel):
     """Parameters of a prediction, as form fields beside the image or in the query."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     latency_budget_ms: float | None = Field(
         None, gt=0, description="time in ms, from the arrival of the request to its answer; inf for no limit"

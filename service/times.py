@@ -11,6 +11,8 @@ MEMORY = 1.0
 """Seconds after which a measurement is forgotten, so that a slow moment does not forbid a stage for good."""
 DELIVERY_MEMORY = 0.1
 """The same for the delivery of answers: how busy the event loop is changes faster than what a stage takes."""
+PER_RUN = 5e-5
+"""Seconds of the engine per run beside the stage, whatever its size: deciding, gathering, answering."""
 GAIN = 1.05
 """A batch pays up to the size at which an image takes at most so many times what it does at the best size."""
 
@@ -64,7 +66,7 @@ class StageTimes:
         """What `stage` (from 1) takes on an idle machine at each size, which counts until something newer is known."""
         for times, idle in zip(self._times[stage - 1], seconds, strict=True):
             times.idle = idle
-        each = [idle / size for idle, size in zip(seconds, self.sizes, strict=True)]
+        each = [(idle + PER_RUN) / size for idle, size in zip(seconds, self.sizes, strict=True)]
         self._worthwhile[stage - 1] = next(
             size for size, one in zip(self.sizes, each, strict=True) if one <= GAIN * min(each)
         )

@@ -8,14 +8,14 @@ import pytest
 from starlette.requests import Request
 
 from service import routes
-from service.routes import Departed, cancelled_on_departure
+from service.routes import CancelledOnDeparture, Departed
 
 
 async def serve(receive: Callable[[], Awaitable[Any]], work: Awaitable[None]) -> str:
     """How the request ends, and that nothing of it is left behind."""
     before = asyncio.all_tasks()
     try:
-        async with cancelled_on_departure(cast(Request, Client(receive))):
+        with CancelledOnDeparture(cast(Request, Client(receive))):
             await work
         ended = "answered"
     except Departed:

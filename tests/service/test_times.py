@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.times import MEMORY, WINDOW, RecentQuantile, StageTimes, batch_sizes
+from service.times import MEMORY, PER_RUN, WINDOW, RecentQuantile, StageTimes, batch_sizes
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=200))
@@ -41,3 +41,9 @@ def test_a_batch_pays_while_images_get_cheaper_by_it() -> None:
     times.set_idle(2, [1.0, 1.0, 1.0, 1.1])
     assert [times.worthwhile(stage) for stage in (1, 2)] == [4, 8]
     assert times.seconds_each(1, now=0.0) == 2.5 / 4
+
+
+def test_a_batch_pays_that_saves_what_every_run_costs_beside_the_network() -> None:
+    times = StageTimes(1, [1, 2, 4, 8, 16])
+    times.set_idle(1, [size * PER_RUN * 5 for size in times.sizes])
+    assert times.worthwhile(1) == 4  # 1.2, 1.1, 1.05, 1.025 and 1.0125 × as long per image
