@@ -4,12 +4,11 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks import FP32_MODEL, images, report
+from benchmarks import images, report
 from benchmarks.bare import bare_engine, bare_seconds
 from benchmarks.load.closed import ask_all
-from benchmarks.server import Server
+from benchmarks.server import MODELS, Server
 from service import artifact
-from service.settings import EMBEDDED_MODEL
 
 IMAGES = 3000
 BATCHES = (1, 8, 32)
@@ -19,7 +18,7 @@ PATH = "/predict?latency_budget_ms=inf"
 
 def main() -> None:
     figures: dict[str, dict[str, float]] = {}
-    for precision, model in {"fp32": FP32_MODEL, "int8": EMBEDDED_MODEL}.items():
+    for precision, model in MODELS.items():
         print(f"{precision}:")
         figures[precision] = measured(model)
     report.save("http", figures)

@@ -9,6 +9,10 @@ from typing import Self
 
 import httpx
 
+from benchmarks import FP32_MODEL
+from service.settings import EMBEDDED_MODEL
+
+MODELS = {"fp32": FP32_MODEL, "int8": EMBEDDED_MODEL}
 STARTED = re.compile(r"Uvicorn running on (http://\S+)")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from benchmarks import FP32_MODEL, arrivals, images, plots, report
+from benchmarks import arrivals, images, plots, report
 from benchmarks.capacity import AlwaysLast, always_last
 from benchmarks.load.drive import Pictures, drive
 from benchmarks.load.targets import Target, anytime
@@ -21,10 +21,10 @@ from benchmarks.peers import comparison
 from benchmarks.peers.model import BUDGET
 from benchmarks.peers.network import networks
 from benchmarks.peers.server import PeerFailed, peer_server
-from benchmarks.server import Server
+from benchmarks.server import MODELS, Server
 
 IMAGES = 2000
-MULTIPLES = (0.5, 1, 2)
+MULTIPLES = (0.5, 1, 2, 3)
 WARM, LONG = 2, 4
 """Seconds of a run that only warms a server up, and of one that measures what it can do."""
 OURS = "anytime"
@@ -40,6 +40,7 @@ class PeerSettings(BaseSettings):
     model_config = SettingsConfigDict(cli_prog_name="python -m benchmarks.peers", cli_kebab_case=True)
 
     peers: list[PeerName] = Field(PEERS, description="which peers, each in turn with our server")
+    precision: Literal["fp32", "int8"] = Field("fp32", description="of the network that all serve")
     repeats: int = Field(3, ge=1, description="runs of each server at each load")
     seconds: float = Field(8, gt=0, description="length of a run, in seconds")
 
@@ -49,7 +50,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that no server is left behind
     pictures = images.pictures(IMAGES)
     with tempfile.TemporaryDirectory() as folder:
-        models = networks(Path(folder))
+        models = networks(MODELS[settings.precision], Path(folder))
         last, capacities, failures = capacity(models, pictures, settings)
         found: dict[str, dict[str, Any]] = {}
         for peer in settings.peers:
@@ -57,11 +58,12 @@ def main() -> None:
                 found[peer] = {"servers": {}, "failed": failures[peer]}
             else:
                 found[peer] = beside(peer, models, last, pictures, settings)
-    report.write("peers", {"always_last_per_second": capacities, "peers": found})
+    name = f"peers-{settings.precision}"
+    report.write(name, {"always_last_per_second": capacities, "peers": found})
     text = f"{comparison.table(found)}\n\nRight answers in budget per second:\n\n{comparison.advantages(found, OURS)}"
     print(text)
-    (report.RESULTS / "peers.md").write_text(f"{text}\n")
-    plots.compare(comparison.curves(found), report.RESULTS / "peers.png")
+    (report.RESULTS / f"{name}.md").write_text(f"{text}\n")
+    plots.compare(comparison.curves(found), report.RESULTS / f"{name}.png")
 
 
 def capacity(
@@ -71,7 +73,7 @@ def capacity(
 
     The unit is what the best of all answers at its last exit, so that 2× is twice too much for everybody.
     """
-    with our_server() as target:
+    with our_server(settings) as target:
         last = always_last(target.url, pictures)
     capacities = {OURS: last.per_second}
     failures: dict[str, str] = {}
@@ -99,7 +101,7 @@ def beside(
 ) -> dict[str, Any]:
     """Our server, then the peer with each network; whatever fails is told in place of figures."""
     servers: dict[str, Any] = {}
-    with our_server() as target:
+    with our_server(settings) as target:
         servers[OURS] = measured(target, last, pictures, settings)
     try:
         for network, model in models.items():
@@ -111,8 +113,8 @@ def beside(
 
 
 @contextmanager
-def our_server() -> Iterator[Target]:
-    with Server("--threads", "1", "--model", str(FP32_MODEL)) as server:
+def our_server(settings: PeerSettings) -> Iterator[Target]:
+    with Server("--threads", "1", "--model", str(MODELS[settings.precision])) as server:
         yield anytime(server.url, BUDGET)
 
 

@@ -26,7 +26,7 @@ def test_peers_answer_as_the_last_exit_does(
 ) -> None:
     contents = images.pngs(test_set)[:32]
     ours = images.inputs(contents, embedded.metadata.input)
-    for model in networks(tmp_path).values():
+    for model in networks(FP32_MODEL, tmp_path).values():
         monkeypatch.setenv("PEER_MODEL", str(model))
         network = Network()
         decoded = [network.decode(png) for png in contents]
@@ -40,7 +40,7 @@ def last_exit(inputs: NDArray[np.float32]) -> list[int]:
 
 
 def test_the_plain_network_has_no_early_heads(tmp_path: Path) -> None:
-    found = networks(tmp_path)
+    found = networks(FP32_MODEL, tmp_path)
     sessions = {name: onnxruntime.InferenceSession(path) for name, path in found.items()}
     assert [one.name for one in sessions[PLAIN].get_outputs()] == ["logits_4"]
     assert len(sessions[WITH_EXITS].get_outputs()) == 4
