@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import sys
 from socket import socket
 from types import FrameType
@@ -13,11 +14,6 @@ from pydantic_settings import CliApp
 from service.app import create_app
 from service.errors import ServiceError
 from service.settings import Settings
-
-SWITCH_INTERVAL = 2e-4
-"""Seconds after which the event loop lets the engine's thread have the interpreter, a 25th of Python's own: the network
-stands still until then.
-"""
 
 
 class DrainingServer(uvicorn.Server):
@@ -43,7 +39,6 @@ class DrainingServer(uvicorn.Server):
 
 def main() -> None:
     settings = CliApp.run(Settings)
-    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         app = create_app(settings)
     except (ServiceError, ValueError) as error:
@@ -57,6 +52,8 @@ def main() -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=round(settings.shutdown_timeout_ms / 1000) or 1,
     )
+    gc.collect()
+    gc.freeze()  # all that is here stays: to look through it for garbage would hold up requests for tens of ms
     with contextlib.suppress(KeyboardInterrupt):
         DrainingServer(config, app, settings.drain_delay_ms / 1000).run()
 

@@ -3,10 +3,9 @@
 import asyncio
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import QueryParams, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive
@@ -70,10 +69,10 @@ async def read_form(request: Request) -> tuple[bytes, Options]:
         await form.close()
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def query_options(query: bytes) -> Options:
-    """Clients tend to ask for the same again."""
-    return parse_options(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
+    """Raises InvalidParameter. The latest are kept, since clients tend to ask for the same again."""
+    return parse_options(dict(QueryParams(query)))
 
 
 def parse_options(values: dict[str, str]) -> Options:

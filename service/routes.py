@@ -144,7 +144,9 @@ class CancelledOnDeparture:
         self.departed = False
 
     def __enter__(self) -> None:
-        self.task = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
         self.timer = asyncio.get_running_loop().call_later(SOON, self.begin)
 
     def begin(self) -> None:
@@ -154,14 +156,13 @@ class CancelledOnDeparture:
         while (await self.request.receive())["type"] != "http.disconnect":
             pass
         self.departed = True
-        assert self.task is not None
         self.task.cancel()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.timer.cancel()
         if self.watcher is not None:
             self.watcher.cancel()
-        if kind is asyncio.CancelledError and self.departed and self.task is not None and self.task.uncancel() == 0:
+        if kind is asyncio.CancelledError and self.departed and self.task.uncancel() == 0:
             raise Departed from None
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 BUDGET = 0.05
 """Seconds from the send to the answer that every client here grants."""
 MAX_BATCH = int(os.environ.get("PEER_MAX_BATCH", 4))
-"""By trial of 4, 8, 16 and 32: the largest of which one batch can run and another wait within the budget. On one thread
-larger ones answer hardly more images per second, and all of them late.
+"""The largest of 4, 8, 16 and 32 of which one batch can run and another wait within the budget, which depends on the
+network. On one thread larger ones answer hardly more images per second, and all of them late.
 """
 MAX_QUEUE = 2 * MAX_BATCH
 MAX_WAIT = 0.03

@@ -25,13 +25,14 @@ class PeerFailed(Exception):
 
 
 @contextmanager
-def peer_server(name: str, model: Path, pictures: Pictures) -> Iterator[Target]:
+def peer_server(name: str, model: Path, max_batch: int, pictures: Pictures) -> Iterator[Target]:
     """Serve `model` while the context lasts. Raises PeerFailed."""
     python = ENVIRONMENTS / name / "bin" / "python"
     if not python.exists():
         raise PeerFailed(f"not installed: {python} is missing")
     port = free_port()
-    environment = os.environ | {"PEER_MODEL": str(model), "PEER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PEER_MODEL": str(model), "PEER_MAX_BATCH": str(max_batch), "PEER_PORT": str(port)}
+    environment["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryFile() as log:
         command = [str(python), "-m", f"benchmarks.peers.{name}"]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)

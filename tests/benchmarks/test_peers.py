@@ -8,17 +8,20 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import FP32_MODEL, images
+from benchmarks import images
 from benchmarks.load.targets import Answer
 from benchmarks.peers import comparison, targets
 from benchmarks.peers.__main__ import PEERS
 from benchmarks.peers.model import Network
 from benchmarks.peers.network import PLAIN, WITH_EXITS, networks
+from benchmarks.server import MODELS
 from service.artifact import Artifact
 from training import data
 
 
+@pytest.mark.parametrize("artifact", MODELS.values())
 def test_peers_answer_as_the_last_exit_does(
+    artifact: Path,
     test_set: data.Images,
     embedded: Artifact,
     tmp_path: Path,
@@ -26,21 +29,22 @@ def test_peers_answer_as_the_last_exit_does(
 ) -> None:
     contents = images.pngs(test_set)[:32]
     ours = images.inputs(contents, embedded.metadata.input)
-    for model in networks(FP32_MODEL, tmp_path).values():
+    for model in networks(artifact, tmp_path).values():
         monkeypatch.setenv("PEER_MODEL", str(model))
         network = Network()
         decoded = [network.decode(png) for png in contents]
         assert np.allclose(np.stack(decoded), ours, atol=1e-6)
-        assert network.classes(decoded) == last_exit(ours)
+        assert network.classes(decoded) == last_exit(artifact, ours)
 
 
-def last_exit(inputs: NDArray[np.float32]) -> list[int]:
-    session = onnxruntime.InferenceSession(FP32_MODEL, providers=["CPUExecutionProvider"])
+def last_exit(artifact: Path, inputs: NDArray[np.float32]) -> list[int]:
+    session = onnxruntime.InferenceSession(artifact, providers=["CPUExecutionProvider"])
     return session.run(["logits_4"], {"image": inputs})[0].argmax(axis=1).tolist()
 
 
-def test_the_plain_network_has_no_early_heads(tmp_path: Path) -> None:
-    found = networks(FP32_MODEL, tmp_path)
+@pytest.mark.parametrize("artifact", MODELS.values())
+def test_the_plain_network_has_no_early_heads(artifact: Path, tmp_path: Path) -> None:
+    found = networks(artifact, tmp_path)
     sessions = {name: onnxruntime.InferenceSession(path) for name, path in found.items()}
     assert [one.name for one in sessions[PLAIN].get_outputs()] == ["logits_4"]
     assert len(sessions[WITH_EXITS].get_outputs()) == 4

@@ -93,6 +93,13 @@ def test_options_steer_the_exit(server: Server, pngs: list[bytes]) -> None:
             assert answer.confidence == 1 or (answer.exit.number, answer.exit.reason) == (most, Reason.FINAL)
 
 
+@pytest.mark.parametrize("query", ["top_k=2&top_k=3", "top_k=%33", "top%5Fk=3&max_exit=1"])
+def test_the_query_is_read_as_everywhere(server: Server, pngs: list[bytes], query: str) -> None:
+    for _ in range(2):
+        response = server.client.post(f"/predict?latency_budget_ms=inf&{query}", content=pngs[0])
+        assert len(Prediction.model_validate_json(response.text).top) == 3
+
+
 def test_the_operating_point_is_chosen_and_named(server: Server, pngs: list[bytes]) -> None:
     assert ask(server, pngs[0], model="fashion-mnist").operating_point == "balanced"
     assert ask(server, pngs[0], operating_point="default").operating_point == "balanced"

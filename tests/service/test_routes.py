@@ -1,14 +1,42 @@
-"""What a client that leaves does to its request."""
+"""What a client that leaves, or an error that nobody foresaw, does to a request."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from starlette.requests import Request
 
 from service import routes
-from service.routes import CancelledOnDeparture, Departed
+from service.arrivals import Arrivals
+from service.bodies import BodyLimits
+from service.predictor import Predictor
+from service.routes import CancelledOnDeparture, Departed, add_routes
+
+
+class Broken:
+    async def predict(self, *_: object) -> None:
+        raise ValueError("nobody foresaw it")
+
+
+def test_what_nobody_foresaw_is_answered_and_raised_for_the_log() -> None:
+    app = FastAPI()
+    add_routes(app, cast(Predictor, Broken()), BodyLimits(max_bytes=100, timeout=1))
+    app.add_middleware(Arrivals, clock=time.monotonic, observe=lambda _: None)
+
+    async def ask(raised: bool) -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=raised)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.post("/predict?latency_budget_ms=1", content=b"image")
+
+    response = asyncio.run(ask(raised=False))
+    assert response.status_code == 500
+    assert response.json()["error"]["code"] == "internal_error"
+    with pytest.raises(ValueError, match="nobody foresaw it"):  # the web server logs what reaches it
+        asyncio.run(ask(raised=True))
 
 
 async def serve(receive: Callable[[], Awaitable[Any]], work: Awaitable[None]) -> str:

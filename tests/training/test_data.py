@@ -122,7 +122,9 @@ def test_no_image_left_to_train_on_is_refused(tiny: TrainConfig) -> None:
 @pytest.mark.parametrize("crop", ["padded", "resized"])
 def test_the_server_prepares_images_as_training_did(tmp_path: Path, crop: str) -> None:
     (tmp_path / "train" / "only").mkdir(parents=True)
-    picture = Image.effect_mandelbrot((90, 60), (-2, -1, 1, 1), 40).convert("RGB")
+    plane = Image.effect_mandelbrot((90, 60), (-2, -1, 1, 1), 40)
+    turned = plane.transpose(Image.Transpose.ROTATE_180)
+    picture = Image.merge("RGB", [plane, turned, plane.point(lambda value: 255 - value)])
     for number in range(2):
         picture.save(tmp_path / "train" / "only" / f"{number}.png")
     splits = datasets.load(TrainConfig(dataset="folder", data=tmp_path, validation=1, image_size=24, crop=crop))
