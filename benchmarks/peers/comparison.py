@@ -26,18 +26,18 @@ def table(peers: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def advantages(peers: Mapping[str, Mapping[str, Any]], ours: str) -> str:
-    """Right answers in budget per second at each load, ours divided by the peer's better network. In Markdown."""
-    compared = {peer: found["servers"] for peer, found in peers.items() if found["servers"]}
-    loads = list(next(iter(compared.values()))[ours]) if compared else []
+    """Right answers in budget per second at each load, ours divided by those of each other server. In Markdown."""
+    compared = [found["servers"] for found in peers.values() if found["servers"]]
+    loads = list(compared[0][ours]) if compared else []
     lines = [["ours ÷", *loads]]
-    for peer, servers in compared.items():
+    for servers in compared:
         goodputs = {
             server: [median(runs[load], "goodput_per_second") or 0.0 for load in loads]
             for server, runs in servers.items()
         }
         own = goodputs.pop(ours)
-        best = [max(at_load, default=0.0) for at_load in zip(*goodputs.values(), strict=True)] or [0.0] * len(loads)
-        lines.append([peer, *(number(a / b, 2) if b else NONE for a, b in zip(own, best, strict=True))])
+        for server, theirs in goodputs.items():
+            lines.append([server, *(number(a / b, 2) if b else NONE for a, b in zip(own, theirs, strict=True))])
     return as_markdown(lines)
 
 
