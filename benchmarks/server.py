@@ -13,6 +13,7 @@ from benchmarks import FP32_MODEL
 from service.settings import EMBEDDED_MODEL
 
 MODELS = {"fp32": FP32_MODEL, "int8": EMBEDDED_MODEL}
+"""The same network by precision."""
 STARTED = re.compile(r"Uvicorn running on (http://\S+)")
 
 

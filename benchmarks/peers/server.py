@@ -31,8 +31,12 @@ def peer_server(name: str, model: Path, max_batch: int, pictures: Pictures) -> I
     if not python.exists():
         raise PeerFailed(f"not installed: {python} is missing")
     port = free_port()
-    environment = os.environ | {"PEER_MODEL": str(model), "PEER_MAX_BATCH": str(max_batch), "PEER_PORT": str(port)}
-    environment["OMP_NUM_THREADS"] = "1"
+    environment = os.environ | {
+        "PEER_MODEL": str(model),
+        "PEER_MAX_BATCH": str(max_batch),
+        "PEER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
     with tempfile.TemporaryFile() as log:
         command = [str(python), "-m", f"benchmarks.peers.{name}"]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
