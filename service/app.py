@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -23,6 +23,7 @@ from service.predictor import Predictor
 from service.routes import add_routes
 from service.scheduler import Job, Scheduler
 from service.settings import Settings
+from service.stages import default_threads
 from service.times import StageTimes, batch_sizes
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         answers.loop = asyncio.get_running_loop()
+        # More threads would not decode large images faster, but each keeps the memory that its largest one took.
+        answers.loop.set_default_executor(ThreadPoolExecutor(default_threads(), "decoder"))
         spec, warm = metadata.input, Future[None]()
         image_shape = (spec.channels, spec.height, spec.width)
         thread = threading.Thread(target=work, args=(engine, image_shape, warm), name="engine", daemon=True)

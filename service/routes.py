@@ -162,6 +162,7 @@ class CancelledOnDeparture:
         self.timer.cancel()
         if self.watcher is not None:
             self.watcher.cancel()
+            self.watcher = None  # its exception holds this, and together they would wait for the garbage collector
         if kind is asyncio.CancelledError and self.departed and self.task.uncancel() == 0:
             raise Departed from None
 

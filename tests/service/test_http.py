@@ -21,6 +21,7 @@ from benchmarks.server import Server
 from service.artifact import Artifact
 from service.policy import Reason
 from service.schemas import Error, Prediction
+from service.stages import default_threads
 from training import data
 
 NO_LIMIT = {"latency_budget_ms": "inf"}
@@ -347,6 +348,20 @@ def test_a_refusal_under_load_says_when_to_try_again(pngs: list[bytes]) -> None:
             assert Error.model_validate(response.json()).error.code == "overloaded"
             assert int(response.headers["Retry-After"]) >= 1
         assert samples(server)["anytime_refused_total", frozenset({("reason", "overloaded")})] == len(refused)
+
+
+def test_large_pictures_at_once_take_few_threads() -> None:
+    large = png(Image.effect_noise((1000, 1000), 100))
+    with Server() as server:
+        before = threads(server)
+        with ThreadPoolExecutor(16) as pool:
+            exits = list(pool.map(lambda content: ask(server, content).exit.number, [large] * 32))
+        assert len(exits) == 32
+        assert threads(server) <= before + default_threads()
+
+
+def threads(server: Server) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
 
 
 def test_a_client_that_leaves_is_noticed_and_the_server_lives_on(pngs: list[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -42,14 +43,18 @@ def test_what_nobody_foresaw_is_answered_and_raised_for_the_log() -> None:
 async def serve(receive: Callable[[], Awaitable[Any]], work: Awaitable[None]) -> str:
     """How the request ends, and that nothing of it is left behind."""
     before = asyncio.all_tasks()
+    cancelled = CancelledOnDeparture(cast(Request, Client(receive)))
+    left = weakref.ref(cancelled)
     try:
-        with CancelledOnDeparture(cast(Request, Client(receive))):
+        with cancelled:
             await work
         ended = "answered"
     except Departed:
         ended = "departed"
+    del cancelled
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+    assert left() is None  # without the garbage collector
     current = asyncio.current_task()
     assert current is not None
     assert current.cancelling() == 0
