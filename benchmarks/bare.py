@@ -9,7 +9,8 @@ import numpy as np
 from service.artifact import Artifact
 from service.calibration import Calibration
 from service.engine import Engine
-from service.scheduler import Job, Scheduler
+from service.jobs import Job
+from service.scheduler import Scheduler
 from service.stages import OnnxStages
 from service.times import StageTimes, batch_sizes
 

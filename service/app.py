@@ -18,10 +18,11 @@ from service.calibration import Calibration
 from service.device import open_stages
 from service.engine import Engine, Outcome
 from service.errors import RequestError
+from service.jobs import Job
 from service.metrics import Metrics
 from service.predictor import Predictor
 from service.routes import add_routes
-from service.scheduler import Job, Scheduler
+from service.scheduler import Scheduler
 from service.settings import Settings
 from service.stages import default_threads
 from service.times import StageTimes, batch_sizes

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from service.calibration import Calibration
 from service.errors import EngineFailed, NotReady, RequestError
+from service.jobs import Job, Run
 from service.policy import Reason
-from service.scheduler import Job, Run, Scheduler
+from service.scheduler import Scheduler
 from service.stages import Features, Stages, Tensor, joined
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 from service.artifact import Metadata
 from service.drift import Drift
 from service.engine import Outcome
+from service.jobs import Job
 from service.policy import Reason
-from service.scheduler import Job
 
 DURATIONS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SLACKS = (-1.0, -0.1, -0.05, -0.02, -0.01, -0.005, -0.002, -0.001, 0.0, *DURATIONS)

@@ -16,8 +16,8 @@ from service.artifact import Metadata
 from service.engine import Engine, Outcome
 from service.errors import BudgetMissing, BudgetTooSmall, InvalidParameter, NotReady
 from service.images import open_image, to_input
+from service.jobs import Job
 from service.metrics import Metrics
-from service.scheduler import Job
 from service.schemas import (
     Exit,
     ExitDescription,

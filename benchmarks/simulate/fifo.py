@@ -4,8 +4,8 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
+from service.jobs import Job, Run
 from service.policy import Reason
-from service.scheduler import Job, Run
 
 
 class Fifo:

@@ -13,8 +13,8 @@ from benchmarks.arrivals import Times
 from benchmarks.load.result import exits_by_reason, mean, percentiles, share
 from benchmarks.simulate.recording import Recording
 from service.errors import RequestError
+from service.jobs import Job, Run
 from service.policy import Reason
-from service.scheduler import Job, Run
 
 DRAWS = 4096
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from service.calibration import Calibration
 from service.engine import Engine, Outcome
 from service.errors import RequestError
-from service.scheduler import Job, Scheduler
+from service.jobs import Job
+from service.scheduler import Scheduler
 from service.stages import joined
 from service.times import StageTimes, batch_sizes
 

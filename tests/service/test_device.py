@@ -21,7 +21,8 @@ from service.calibration import Calibration
 from service.device import DeviceStages, open_stages
 from service.engine import Engine
 from service.gather import gathering
-from service.scheduler import Job, Scheduler
+from service.jobs import Job
+from service.scheduler import Scheduler
 from service.stages import OnnxStages, Stages, cuda_options, providers_for
 from service.times import StageTimes, batch_sizes
 from tests.service.recorded import outcome

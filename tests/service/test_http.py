@@ -1,13 +1,5 @@
 """A real server process, asked over real connections."""
 
-import contextlib
-import io
-import json
-import shutil
-import signal
-import socket
-import subprocess
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,43 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.server import Server
 from service.artifact import Artifact
 from service.policy import Reason
 from service.schemas import Error, Prediction
-from service.stages import default_threads
+from tests.service.asking import NO_LIMIT, ask, png
 from training import data
-
-NO_LIMIT = {"latency_budget_ms": "inf"}
-
-
-@pytest.fixture(scope="session")
-def pngs(test_set: data.Images) -> list[bytes]:
-    return [png(Image.fromarray(pixels[0].numpy())) for pixels in test_set.pixels]
-
-
-def png(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
-def ask(server: Server, image: bytes, **options: object) -> Prediction:
-    """A raw-body request that must succeed."""
-    response = server.client.post("/predict", content=image, params={**NO_LIMIT, **options})
-    assert response.status_code == 200, response.text
-    return Prediction.model_validate_json(response.text)
-
-
-def samples(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text = server.client.get("/metrics").text
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def test_the_readme_request(server: Server) -> None:
@@ -130,67 +92,6 @@ def test_the_model_says_what_its_operating_points_promise(server: Server, embedd
     assert (unknown.status_code, Error.model_validate_json(unknown.text).error.code) == (404, "unknown_model")
 
 
-def test_images_of_another_kind_are_seen_as_drift(pngs: list[bytes], test_set: data.Images) -> None:
-    def drift(server: Server) -> float:
-        labels = {"model": "fashion-mnist", "operating_point": "fast", "exit": "1"}
-        return samples(server)["anytime_confidence_drift", frozenset(labels.items())]
-
-    def ask_all(server: Server, images: list[bytes]) -> None:
-        with ThreadPoolExecutor(8) as clients:
-            list(clients.map(lambda image: ask(server, image, operating_point="fast"), images))
-
-    faint = [png(Image.fromarray(pixels[0].numpy() // 6)) for pixels in test_set.pixels]
-    with Server() as server:
-        assert drift(server) == 0
-        ask_all(server, pngs)
-        calm = drift(server)
-        ask_all(server, 4 * faint)
-        assert 0 < calm < 0.25 < drift(server)
-
-
-def test_metrics_count_exactly_what_was_asked(pngs: list[bytes]) -> None:
-    with Server() as server:
-        before = samples(server)
-        exits = {labels for name, labels in before if name == "anytime_exits_total"}
-        assert len(exits) == 4 * len(Reason)
-        assert all(value == 0 for (name, _), value in before.items() if name == "anytime_exits_total")
-
-        answers = [ask(server, image) for image in pngs[:40]]
-        for _ in range(3):
-            server.client.post("/predict", content=b"words", params=NO_LIMIT)
-        server.client.post("/predict", content=pngs[0], params={"latency_budget_ms": 0.0001})
-        after = samples(server)
-
-    def value(name: str, **labels: str) -> float:
-        return after[f"anytime_{name}", frozenset(labels.items())]
-
-    model = "fashion-mnist"
-    assert value("requests_total", model=model, code="200") == 40
-    assert value("requests_total", model=model, code="415") == 3
-    assert value("requests_total", model=model, code="422") == 1
-    assert value("refused_total", reason="budget_too_small") == 1
-    counted = {
-        (labels["exit"], labels["reason"]): count
-        for (name, pairs), count in after.items()
-        if name == "anytime_exits_total" and count and (labels := dict(pairs))
-    }
-    assert counted == Counter((str(answer.exit.number), answer.exit.reason.value) for answer in answers)
-    assert value("request_duration_seconds_count") == 40
-    assert value("depth_ratio_sum") == pytest.approx(sum(answer.exit.depth for answer in answers), abs=0.01)
-    runs = Counter(stage for answer in answers for stage in range(1, answer.exit.number + 1))
-    for stage, count in runs.items():
-        assert value("batch_size_sum", stage=str(stage)) == count
-    assert value("queue_depth") == 0
-    assert value("deadline_missed_total") == 0
-
-
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Debian's package prometheus")
-def test_promtool_finds_nothing_to_complain_about(server: Server) -> None:
-    text = server.client.get("/metrics").text
-    result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-
-
 @pytest.mark.parametrize(
     ("options", "body", "status", "code"),
     [
@@ -262,116 +163,8 @@ def test_no_bytes_break_the_server(server: Server, tail: bytes, magic: bytes) ->
         Error.model_validate_json(response.text)
 
 
-def test_a_slow_body_is_given_up(pngs: list[bytes]) -> None:
-    with Server("--body-timeout-ms", "50") as server:
-        url = server.client.base_url
-        with socket.create_connection((url.host, url.port), timeout=10) as slow:
-            slow.sendall(b"POST /predict?latency_budget_ms=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-            head, _, body = slow.recv(65536).partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 408")
-            body = body or slow.recv(65536)
-        assert json.loads(body)["error"]["code"] == "body_timeout"
-
-
-def test_a_default_budget_serves_those_who_name_none(pngs: list[bytes]) -> None:
-    with Server("--default-budget-ms", "5000") as server:
-        answer = server.client.post("/predict", content=pngs[0]).json()
-    assert answer["latency"]["budget_ms"] == 5000
-
-
-def test_health(server: Server) -> None:
-    assert server.client.get("/health/live").json() == {"live": True}
-    assert server.client.get("/health/ready").json() == {"ready": True}
-
-
 def test_openapi_describes_both_bodies_and_all_errors(server: Server) -> None:
     operation = server.client.get("/openapi.json").json()["paths"]["/predict"]["post"]
     assert {"multipart/form-data", "image/png"} <= operation["requestBody"]["content"].keys()
     assert {"200", "400", "408", "413", "415", "422", "429", "503"} <= operation["responses"].keys()
     assert "swagger" in server.client.get("/docs").text
-
-
-def test_sigterm_finishes_what_was_admitted(pngs: list[bytes]) -> None:
-    with Server("--max-batch", "1", "--threads", "1") as server, contextlib.ExitStack() as stack:
-        url = server.client.base_url
-        connections = [stack.enter_context(socket.create_connection((url.host, url.port), 30)) for _ in range(32)]
-        for connection in connections:
-            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-            while b"}" not in connection.recv(4096):
-                pass
-        path = b"/predict?latency_budget_ms=inf&confidence_threshold=1"
-        head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-        for connection, image in zip(connections, pngs, strict=False):
-            connection.sendall(head % len(image) + image)
-        # One whole turn of the event loop later, all of them have been read.
-        server.client.get("/health/live")
-        server.client.get("/health/live")
-        server.terminate()
-        for connection in connections:
-            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
-        assert server.wait() == -signal.SIGTERM  # as uvicorn ends after an orderly shutdown
-
-
-def test_draining_says_not_ready_and_serves_on(pngs: list[bytes]) -> None:
-    with Server("--drain-delay-ms", "60000") as server:
-        server.terminate()
-        while server.client.get("/health/ready").status_code == 200:
-            pass
-        assert server.client.get("/health/live").status_code == 200
-        assert ask(server, pngs[0]).latency.budget_met
-        server.terminate()
-        assert server.wait() == -signal.SIGTERM  # as uvicorn ends after an orderly shutdown
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--model", "nowhere.onnx"], "error: nowhere.onnx: cannot be read: No such file"),
-        (["--max-batch", "0"], "greater than or equal to 1"),
-        (["--device", "cuda"], "needs the extra 'gpu'"),
-    ],
-)
-def test_a_wrong_start_says_why(flags: list[str], message: str) -> None:
-    with pytest.raises(RuntimeError, match=message):
-        Server(*flags)
-
-
-def test_a_refusal_under_load_says_when_to_try_again(pngs: list[bytes]) -> None:
-    with Server("--threads", "1", "--max-batch", "1") as server:
-        need = server.client.post("/predict?latency_budget_ms=0.001", content=pngs[0]).json()["error"]["message"]
-        path = f"/predict?latency_budget_ms={float(need.split()[-3]) * 1.5}"
-        with ThreadPoolExecutor(32) as pool:
-            responses = list(pool.map(lambda png: server.client.post(path, content=png), pngs * 2))
-        refused = [response for response in responses if response.status_code == 503]
-        assert {response.status_code for response in responses} == {200, 503}
-        for response in refused:
-            assert Error.model_validate(response.json()).error.code == "overloaded"
-            assert int(response.headers["Retry-After"]) >= 1
-        assert samples(server)["anytime_refused_total", frozenset({("reason", "overloaded")})] == len(refused)
-
-
-def test_large_pictures_at_once_take_few_threads() -> None:
-    large = png(Image.effect_noise((1000, 1000), 100))
-    with Server() as server:
-        before = threads(server)
-        with ThreadPoolExecutor(16) as pool:
-            exits = list(pool.map(lambda content: ask(server, content).exit.number, [large] * 32))
-        assert len(exits) == 32
-        assert threads(server) <= before + default_threads()
-
-
-def threads(server: Server) -> int:
-    return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
-
-
-def test_a_client_that_leaves_is_noticed_and_the_server_lives_on(pngs: list[bytes]) -> None:
-    with Server() as server:
-        url = server.client.base_url
-        head = b"POST /predict?latency_budget_ms=inf HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-        for sent in (b"", pngs[0][:50], pngs[0]):
-            with socket.create_connection((url.host, url.port), timeout=10) as leaving:
-                leaving.sendall(head % len(pngs[0]) + sent)
-        assert ask(server, pngs[0]).exit.number >= 1
-        server.terminate()
-        server.wait()
-        assert "Traceback" not in "".join(server.log)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from service.calibration import Calibration
 from service.engine import Engine, Outcome
+from service.jobs import Job
 from service.replay import replay
-from service.scheduler import Job, Scheduler
+from service.scheduler import Scheduler
 from service.times import StageTimes, batch_sizes
 from tests.service.recorded import InMemory
 

@@ -1,0 +1,33 @@
+"""Requests to a real server process, and what it says of itself."""
+
+import io
+
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.server import Server
+from service.schemas import Prediction
+
+NO_LIMIT = {"latency_budget_ms": "inf"}
+
+
+def png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def ask(server: Server, image: bytes, **options: object) -> Prediction:
+    """A raw-body request that must succeed."""
+    response = server.client.post("/predict", content=image, params={**NO_LIMIT, **options})
+    assert response.status_code == 200, response.text
+    return Prediction.model_validate_json(response.text)
+
+
+def samples(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    text = server.client.get("/metrics").text
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }

@@ -1,0 +1,124 @@
+"""The life of a server process: its start, its load, and its end."""
+
+import contextlib
+import json
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.server import Server
+from service.schemas import Error
+from service.stages import default_threads
+from tests.service.asking import ask, png, samples
+
+
+def test_health(server: Server) -> None:
+    assert server.client.get("/health/live").json() == {"live": True}
+    assert server.client.get("/health/ready").json() == {"ready": True}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "nowhere.onnx"], "error: nowhere.onnx: cannot be read: No such file"),
+        (["--max-batch", "0"], "greater than or equal to 1"),
+        (["--device", "cuda"], "needs the extra 'gpu'"),
+    ],
+)
+def test_a_wrong_start_says_why(flags: list[str], message: str) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        Server(*flags)
+
+
+def test_a_default_budget_serves_those_who_name_none(pngs: list[bytes]) -> None:
+    with Server("--default-budget-ms", "5000") as server:
+        answer = server.client.post("/predict", content=pngs[0]).json()
+    assert answer["latency"]["budget_ms"] == 5000
+
+
+def test_a_slow_body_is_given_up(pngs: list[bytes]) -> None:
+    with Server("--body-timeout-ms", "50") as server:
+        url = server.client.base_url
+        with socket.create_connection((url.host, url.port), timeout=10) as slow:
+            slow.sendall(b"POST /predict?latency_budget_ms=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            head, _, body = slow.recv(65536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 408")
+            body = body or slow.recv(65536)
+        assert json.loads(body)["error"]["code"] == "body_timeout"
+
+
+def test_a_client_that_leaves_is_noticed_and_the_server_lives_on(pngs: list[bytes]) -> None:
+    with Server() as server:
+        url = server.client.base_url
+        head = b"POST /predict?latency_budget_ms=inf HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        for sent in (b"", pngs[0][:50], pngs[0]):
+            with socket.create_connection((url.host, url.port), timeout=10) as leaving:
+                leaving.sendall(head % len(pngs[0]) + sent)
+        assert ask(server, pngs[0]).exit.number >= 1
+        server.terminate()
+        server.wait()
+        assert "Traceback" not in "".join(server.log)
+
+
+def test_a_refusal_under_load_says_when_to_try_again(pngs: list[bytes]) -> None:
+    with Server("--threads", "1", "--max-batch", "1") as server:
+        need = server.client.post("/predict?latency_budget_ms=0.001", content=pngs[0]).json()["error"]["message"]
+        path = f"/predict?latency_budget_ms={float(need.split()[-3]) * 1.5}"
+        with ThreadPoolExecutor(32) as pool:
+            responses = list(pool.map(lambda png: server.client.post(path, content=png), pngs * 2))
+        refused = [response for response in responses if response.status_code == 503]
+        assert {response.status_code for response in responses} == {200, 503}
+        for response in refused:
+            assert Error.model_validate(response.json()).error.code == "overloaded"
+            assert int(response.headers["Retry-After"]) >= 1
+        assert samples(server)["anytime_refused_total", frozenset({("reason", "overloaded")})] == len(refused)
+
+
+def test_large_pictures_at_once_take_few_threads() -> None:
+    large = png(Image.effect_noise((1000, 1000), 100))
+    with Server() as server:
+        before = threads(server)
+        with ThreadPoolExecutor(16) as pool:
+            exits = list(pool.map(lambda content: ask(server, content).exit.number, [large] * 32))
+        assert len(exits) == 32
+        assert threads(server) <= before + default_threads()
+
+
+def threads(server: Server) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
+
+
+def test_draining_says_not_ready_and_serves_on(pngs: list[bytes]) -> None:
+    with Server("--drain-delay-ms", "60000") as server:
+        server.terminate()
+        while server.client.get("/health/ready").status_code == 200:
+            pass
+        assert server.client.get("/health/live").status_code == 200
+        assert ask(server, pngs[0]).latency.budget_met
+        server.terminate()
+        assert server.wait() == -signal.SIGTERM  # as uvicorn ends after an orderly shutdown
+
+
+def test_sigterm_finishes_what_was_admitted(pngs: list[bytes]) -> None:
+    with Server("--max-batch", "1", "--threads", "1") as server, contextlib.ExitStack() as stack:
+        url = server.client.base_url
+        connections = [stack.enter_context(socket.create_connection((url.host, url.port), 30)) for _ in range(32)]
+        for connection in connections:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            while b"}" not in connection.recv(4096):
+                pass
+        path = b"/predict?latency_budget_ms=inf&confidence_threshold=1"
+        head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        for connection, image in zip(connections, pngs, strict=False):
+            connection.sendall(head % len(image) + image)
+        # One whole turn of the event loop later, all of them have been read.
+        server.client.get("/health/live")
+        server.client.get("/health/live")
+        server.terminate()
+        for connection in connections:
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        assert server.wait() == -signal.SIGTERM  # as uvicorn ends after an orderly shutdown

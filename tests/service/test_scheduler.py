@@ -1,0 +1,186 @@
+"""Who comes first, who is refused, and how deep they go, through an engine with a fake clock."""
+
+from concurrent.futures import Future
+
+import pytest
+
+from service.errors import Overloaded, QueueFull
+from service.policy import Reason
+from tests.service.recorded import EXITS, Bench, job, outcome
+
+
+def test_a_job_stops_before_a_stage_that_would_miss_its_deadline() -> None:
+    bench = Bench()
+    tight, exact = job(0.6, 0.6, 0.6, deadline=1.9), job(0.6, 0.6, 0.6, deadline=2.0)
+    bench.submit(tight, exact)
+    bench.drain()
+    assert outcome(tight) == (1, Reason.BUDGET)
+    assert outcome(exact) == (2, Reason.BUDGET)
+
+
+def test_a_stage_that_was_slow_once_is_tried_again() -> None:
+    bench = Bench()
+    for _ in range(5):
+        bench.engine.scheduler.times.add(2, 1, 100.0, now=0.0)
+
+    def exit_of_a_job(at: float) -> int:
+        bench.stages.now = at
+        one = job(0.6, 0.6, 0.6, deadline=at + 20)
+        bench.submit(one)
+        while not bench.engine.scheduler.idle:
+            bench.engine.step()
+        return outcome(one)[0]
+
+    assert exit_of_a_job(at=0.0) == 1
+    assert exit_of_a_job(at=60.0) == 3
+
+
+def test_a_full_queue_refuses() -> None:
+    bench = Bench(max_queue=2)
+    bench.submit(job(0.9, 0.9, 0.9), job(0.9, 0.9, 0.9))
+    with pytest.raises(QueueFull, match="2 jobs are waiting") as refused:
+        bench.submit(job(0.9, 0.9, 0.9))
+    assert refused.value.retry_after == 1.0  # when there is room again
+
+
+def test_the_scheduler_adds_no_time_where_nobody_waits() -> None:
+    bench = Bench()
+    for _ in range(3):
+        bench.submit(job(0.6, 0.6, 0.6, deadline=bench.stages.now + 3.0))
+        for _ in range(EXITS):
+            bench.engine.step()
+    assert [outcome(one) for one, _ in bench.answers] == [(3, Reason.FINAL)] * 3
+
+
+def test_exit_1_of_others_comes_before_a_deeper_stage_that_would_make_them_late() -> None:
+    bench = Bench()
+    deep = job(0.6, 0.6, 0.6, deadline=3.5)
+    bench.submit(deep)
+    bench.engine.step()
+    others = [job(0.9, 0.9, 0.9, deadline=deadline) for deadline in (4.0, 4.0, 4.0, 4.0, 4.0)]
+    bench.submit(*others)  # two batches of a second each: there is a second to spare, and the deep one is more urgent
+    bench.engine.step()
+    assert bench.stages.runs == [(1, 1), (2, 1)]
+    bench.engine.step()
+    assert outcome(deep) == (2, Reason.LOAD)  # stage 3 would end at 3.0, and the others at 5.0
+    bench.drain()
+    assert bench.stages.runs == [(1, 1), (2, 1), (1, 4), (1, 1)]
+
+
+def test_a_refusal_says_when_the_queue_will_be_clear() -> None:
+    bench = Bench(max_batch=2)
+    bench.submit(*(job(0.9, 0.9, 0.9, deadline=3.5) for _ in range(6)))
+    with pytest.raises(Overloaded, match="6 jobs are waiting") as refused:
+        bench.submit(job(0.9, 0.9, 0.9, deadline=3.5))
+    assert refused.value.retry_after == 4.0
+    with pytest.raises(Overloaded):  # it would be in time, but another one would not
+        bench.submit(job(0.9, 0.9, 0.9, deadline=1.0))
+    bench.submit(job(0.9, 0.9, 0.9, deadline=4.0))
+
+
+def test_the_late_do_not_make_others_late() -> None:
+    bench = Bench(max_batch=1)
+    late = [job(0.9, 0.9, 0.9, deadline=deadline) for deadline in (1.0, 2.0)]
+    bench.submit(*late)
+    bench.stages.now = 1.5  # the machine was busy with something else
+    in_time = job(0.9, 0.9, 0.9, deadline=2.5)
+    bench.submit(in_time)
+    bench.drain()
+    assert [one for one, _ in bench.answers] == [in_time, *late]
+
+
+def test_the_late_are_put_off_once_and_take_no_place_from_others() -> None:
+    bench = Bench(max_batch=1, max_queue=2)
+    late = job(0.9, 0.9, 0.9, deadline=1.0)
+    bench.submit(late)
+    bench.stages.now = 5.0
+    for _ in range(12):  # somebody new is always there
+        bench.submit(job(0.9, 0.9, 0.9, deadline=bench.stages.now + 3.0))
+        bench.engine.step()
+    assert late in [one for one, _ in bench.answers]
+    bench.drain()
+    assert all(answer.finished <= one.deadline for one, answer in bench.answers if one is not late)
+
+
+def test_the_late_who_have_left_leave_nothing_to_do() -> None:
+    bench = Bench()
+    gone = job(0.9, 0.9, 0.9, deadline=1.0)
+    bench.submit(gone)
+    bench.stages.now = 5.0
+    assert isinstance(gone.future, Future)
+    gone.future.cancel()
+    bench.engine.step()
+    assert bench.engine.scheduler.idle
+    assert bench.stages.runs == []
+
+
+def test_an_idle_engine_takes_a_job_whatever_was_measured_last() -> None:
+    bench = Bench()
+    bench.engine.scheduler.times.add(1, 1, 100.0, now=0.0)
+    for deadline in (5.0, 0.5):  # late rather than never
+        one = job(0.6, 0.9, 0.9, deadline=bench.stages.now + deadline)
+        bench.submit(one)
+        while not bench.engine.scheduler.idle:
+            bench.engine.step()
+        assert outcome(one)[0] == (2 if deadline == 5.0 else 1)
+
+
+def test_under_pressure_those_who_are_nearly_sure_stop_first() -> None:
+    bench = Bench(max_batch=4)
+    jobs = [job(confidence, 0.9, 0.9, deadline=6.0) for confidence in (0.52, 0.6, 0.6, 0.6)]
+    bench.submit(*jobs)
+    bench.submit(*(job(0.9, 0.9, 0.9, deadline=7.0) for _ in range(4)))
+    bench.drain()
+    reasons = [outcome(one) for one in jobs]
+    assert reasons == [(2, Reason.CONFIDENT)] + [(1, Reason.LOAD)] * 3
+
+
+def test_the_pressure_of_tight_budgets_is_not_for_those_who_have_time() -> None:
+    scheduler = Bench().engine.scheduler
+    patient, hurried = job(0.6, 0.6, 0.6, deadline=60.0), job(0.6, 0.6, 0.6, deadline=6.5)
+    scheduler.admit(patient, 0.0)
+    scheduler.admit(hurried, 0.0)
+    jobs = scheduler.next(0.0).jobs
+    for _ in range(4):
+        scheduler.admit(job(0.6, 0.6, 0.6, deadline=6.5), 0.5)
+    assert jobs == [hurried, patient]
+    assert scheduler.reached(1, jobs, [0.6, 0.6], 1.0, 1.0) == [Reason.LOAD, None]
+
+
+@pytest.mark.parametrize(("max_queue", "expected"), [(100, (3, Reason.FINAL)), (8, (1, Reason.LOAD))])
+def test_a_full_queue_costs_depth_however_long_the_budgets_are(max_queue: int, expected: tuple[int, Reason]) -> None:
+    bench = Bench(max_queue=max_queue, max_batch=1)
+    first = job(0.6, 0.6, 0.6, deadline=1000.0)
+    bench.submit(first, *(job(0.6, 0.6, 0.6, deadline=2000.0) for _ in range(7)))
+    bench.drain()
+    assert outcome(first) == expected
+
+
+def test_who_has_time_minds_a_filling_queue_only_as_far_as_it_fills() -> None:
+    scheduler = Bench(max_queue=8).engine.scheduler
+    patient = job(0.6, 0.6, 0.6, deadline=1000.0)
+    sure_enough = job(0.9, 0.6, 0.6, deadline=1000.0)
+    for one in (patient, sure_enough):
+        scheduler.admit(one, 0.0)
+    jobs = scheduler.next(0.0).jobs
+    for _ in range(5):  # one more than half of the queue
+        scheduler.admit(job(0.6, 0.6, 0.6, deadline=10.5), 0.5)
+    assert scheduler.reached(1, jobs, [0.52, 0.6], 1.0, 1.0) == [None, Reason.LOAD]  # as at the point `fast`
+
+
+def test_time_lost_with_nobody_else_there_is_no_load() -> None:
+    bench = Bench()
+    alone = job(0.6, 0.6, 0.6, deadline=2.5)
+    bench.submit(alone)
+    bench.engine.step()
+    bench.stages.now += 1.0  # it could have gone on, if the engine had come to it at once
+    bench.drain()
+    assert outcome(alone) == (1, Reason.BUDGET)
+
+
+def test_the_earliest_deadline_is_first_however_far_it_is() -> None:
+    bench = Bench(max_batch=1)
+    jobs = [job(0.9, 0.9, 0.9, deadline=deadline) for deadline in (3600.0, 60.0, 600.0)]
+    bench.submit(*jobs)
+    bench.drain()
+    assert [one.deadline for one, _ in bench.answers] == [60.0, 600.0, 3600.0]
