@@ -22,14 +22,16 @@ class AlwaysLast:
     right: NDArray[np.bool_]
 
     def compared(self, result: Result, seconds: float) -> dict[str, Any]:
-        """The figures of a schedule of so many seconds, its `load` as a multiple of this capacity, and the points by
-        which its answers are less accurate than the last exit's on the very same pictures.
+        """The figures of a schedule of so many seconds, its `load` as a multiple of this capacity, the points by which
+        its answers are less accurate than the last exit's on the very same pictures, and the goodput of the last exit
+        if it answered all that were sent in time.
         """
         same, answered = self.right[np.arange(result.sent) % len(self.right)], result.answered
         below = (same[answered].mean() - result.right[answered].mean()) * 100 if answered.any() else None
         figures = result.summary(seconds)
         return figures | {
             "load": round(figures["offered_per_second"] / self.per_second, 1),
+            "last_exit_goodput_per_second": round(int(same.sum()) / seconds, 1),
             "points_below_last_exit": None if below is None else round(float(below), 3),
         }
 

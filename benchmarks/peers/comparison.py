@@ -11,7 +11,7 @@ Runs = Mapping[str, Sequence[Mapping[str, Any]]]
 """Of one server: by load, the figures of each repeat."""
 
 HEADER = ["measured with", "server", "load", "in budget", "lowest – highest", "accuracy", "points below last exit"]
-HEADER += ["right in budget/s", "p50 / p99 ms", "refused", "given up"]
+HEADER += ["right in budget/s", "last exit, all in budget", "p50 / p99 ms", "refused", "given up"]
 
 
 def table(peers: Mapping[str, Mapping[str, Any]]) -> str:
@@ -50,6 +50,7 @@ def cells(repeats: Sequence[Mapping[str, Any]]) -> list[str]:
         percent(median(repeats, "accuracy")),
         number(median(repeats, "points_below_last_exit"), 2),
         number(median(repeats, "goodput_per_second"), 0),
+        number(median(repeats, "last_exit_goodput_per_second"), 0),
         f"{number(typical['latency_ms']['p50'], 1)} / {number(typical['latency_ms']['p99'], 1)}",
         refusals(typical),
         percent(typical["given_up"] / typical["sent"]),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import arrivals, images
+from benchmarks.capacity import AlwaysLast
 from benchmarks.load.closed import Answered, asking
 from benchmarks.load.connections import GIVEN_UP, NO_ANSWER
 from benchmarks.load.drive import Pictures, drive, driving
@@ -208,6 +209,10 @@ def test_figures_of_a_run() -> None:
     assert figures["exits"] == {"1": {"confident": 1}, "2": {"budget": 1, "final": 1}}
     assert figures["refused"] == {503: 1}
     assert figures["latency_ms"]["p50"] == 20
+    last = AlwaysLast(per_second=1.5, right=np.array([True, True, False]))  # of the pictures, asked for in turn
+    compared = last.compared(result, 2)
+    assert (compared["load"], compared["last_exit_goodput_per_second"]) == (2, 2)
+    assert compared["points_below_last_exit"] == 0
     json.dumps(figures, allow_nan=False)
 
 

@@ -81,6 +81,7 @@ def test_medians_over_repeats() -> None:
             "accuracy": None if share == 0 else share,
             "points_below_last_exit": None if share == 0 else 1 - share,
             "goodput_per_second": 100 * share,
+            "last_exit_goodput_per_second": 95.0,
             "latency_ms": {"p50": None, "p99": None},
             "refused": {"503": 10},
             "given_up": 5,
@@ -92,6 +93,7 @@ def test_medians_over_repeats() -> None:
     }
     lines = comparison.table(peers).splitlines()
     assert "60.0 % | 50.0 % – 70.0 %" in lines[2]
+    assert "| 60 | 95 |" in lines[2]
     assert "failed: no answer" in lines[-1]
     curves = comparison.curves(peers)
     assert curves["ours"] == [
