@@ -11,9 +11,11 @@ MEMORY = 1.0
 """Seconds after which a measurement is forgotten, so that a slow moment does not forbid a stage for good."""
 DELIVERY_MEMORY = 0.1
 """The same for the delivery of answers: how busy the event loop is changes faster than what a stage takes."""
-PER_RUN = 5e-5
-"""Seconds of the engine per run beside the stage, whatever its size: deciding, gathering, answering. It only chooses
-batches. Measured: 35 to 40 µs with nothing else running (`benchmarks.simulate.recording.between_runs`).
+PER_RUN = 2e-4
+"""Seconds of the engine per run beside the stage, whatever its size. It only chooses batches.
+
+Deciding, gathering and answering alone take 40 µs (`benchmarks.simulate.recording.between_runs`); while many clients ask,
+several times as much goes by until the event loop lets the engine's thread have the interpreter back.
 """
 GAIN = 1.05
 """A batch pays up to the size at which an image takes at most so many times what it does at the best size."""
