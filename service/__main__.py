@@ -27,7 +27,7 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         predictor = self.app.state.predictor
         again, predictor.draining = predictor.draining, True
-        if again or self.drain_delay == 0:
+        if again or self.drain_delay == 0 or predictor.engine.closed:
             super().handle_exit(sig, frame)
             return
         self.loop.call_soon_threadsafe(self.loop.call_later, self.drain_delay, super().handle_exit, sig, frame)

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -15,6 +15,7 @@ from service import __version__, artifact
 from service.arrivals import Arrivals
 from service.bodies import BodyLimits
 from service.calibration import Calibration
+from service.decoder import Decoder
 from service.device import open_stages
 from service.engine import Engine, Outcome
 from service.errors import RequestError
@@ -48,13 +49,12 @@ def create_app(settings: Settings) -> FastAPI:
         observe=metrics.observe_stage,
     )
     metrics.queue_depth.set_function(lambda: engine.scheduler.waiting)
-    predictor = Predictor(metadata, engine, metrics, clock, settings.max_pixels, settings.default_budget_ms)
+    decoder = Decoder(metadata.input, settings.max_pixels, default_threads(), settings.max_queue, clock)
+    predictor = Predictor(metadata, engine, metrics, clock, decoder, settings.default_budget_ms)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         answers.loop = asyncio.get_running_loop()
-        # More threads would not decode large images faster, but each keeps the memory that its largest one took.
-        answers.loop.set_default_executor(ThreadPoolExecutor(default_threads(), "decoder"))
         spec, warm = metadata.input, Future[None]()
         image_shape = (spec.channels, spec.height, spec.width)
         thread = threading.Thread(target=work, args=(engine, image_shape, warm), name="engine", daemon=True)

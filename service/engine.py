@@ -85,9 +85,25 @@ class Engine:
             self._changed.notify()
 
     def run(self) -> None:
-        """Work until closed and idle. This is the body of the engine's thread."""
-        while self._has_work():
-            self.step()
+        """Work until closed and idle. This is the body of the engine's thread.
+
+        Whatever ends it earlier, those who wait are told, and nobody is admitted any more.
+        """
+        try:
+            while self._has_work():
+                self.step()
+        finally:
+            with self._changed:
+                self._closed = True
+                left = self.scheduler.clear()
+            if left:
+                failure = EngineFailed("the engine has failed, and the server ends")
+                self.deliver([(job, failure) for job in left])
+
+    @property
+    def closed(self) -> bool:
+        """Nobody is admitted any more."""
+        return self._closed
 
     def _has_work(self) -> bool:
         """Wait for work; False once closed and done."""

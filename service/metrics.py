@@ -49,7 +49,7 @@ class Metrics:
         confidence = histogram("confidence", "Confidence of the answers of an exit.", SHARES, ["exit"])
         sizes = [2.0**power for power in range(max_batch.bit_length() + 1)]
         size = histogram("batch_size", "Jobs that ran a stage together.", sizes, ["stage"])
-        self.queue_depth = gauge("queue_depth", "Jobs admitted and not yet started.")
+        self.queue_depth = gauge("queue_depth", "Jobs that wait, for whichever stage.")
         moved = "Population stability index against calibration"
         labels = ["model", "operating_point"]
         confidence_drift = gauge("confidence_drift", f"{moved}, of the confidences at an exit.", [*labels, "exit"])

@@ -4,12 +4,12 @@ Exit 1 is mandatory and deeper stages are optional work, as in the theory of imp
 """
 
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
 from typing import Protocol
+
+import numpy as np
 
 ROOM = 0.5
 """Share of the time left that may be planned for those who are here already."""
@@ -124,27 +124,33 @@ def crowding(steps: Sequence[Level], waiting: int, most: int) -> Sequence[Level]
     return steps[math.ceil(min(1.0, crowded) * (len(steps) - 1)) :]
 
 
-def pressure(
-    steps: Sequence[Level], dues: Sequence[float], deeper: Sequence[int], each: Sequence[float], now: float
-) -> Level:
-    """The mildest level at which all who wait would be done in time, and half of the time be left for those to come.
+def hindered(
+    steps: Sequence[Level], dues: Sequence[float], deeper: Sequence[Sequence[float]], each: Sequence[float], now: float
+) -> list[float]:
+    """For each level, the mildest first, when the last is due who would suffer if everybody went so deep; −∞ where
+    nobody would, and the bolder levels are left out from there on.
 
-    `dues`: of those who wait for exit 1, rising. `deeper`: how many want to run each stage (the first does not count);
-    they all are taken to come first, though with budgets of many lengths some of them have more time.
-    `each`: seconds per job of each stage.
+    Who waits for exit 1 suffers where more than half of the time until he is due passes before he is done, for the
+    other half is of those to come. All who are due before him come first, whatever they wait for.
+
+    `dues`: of those who wait for exit 1, rising. `deeper`: the same, by stage, of those who want to run it (the first
+    is not looked at). `each`: seconds per job of each stage.
     """
+    if not dues:
+        return [-math.inf]
+    room, places = (np.array(dues) - now) * ROOM, np.arange(1, len(dues) + 1)
+    optional = [np.zeros(len(dues))]  # by the last stage that may run
+    for waiting, seconds in zip(deeper[1:], each[1:], strict=True):
+        optional.append(optional[-1] + np.searchsorted(waiting, dues, "right") * seconds)
+    found: list[float] = []
     for level in steps:
-        optional = sum(map(operator.mul, deeper[1 : level.last], each[1 : level.last]))
-        seconds = level.seconds(each)
-        if all(optional + place * seconds <= (due - now) * ROOM for place, due in enumerate(dues, start=1)):
-            return level
-    return steps[-1]
+        suffering = np.flatnonzero(optional[level.last - 1] + places * level.seconds(each) > room)
+        found.append(dues[suffering[-1]] if len(suffering) else -math.inf)
+        if not len(suffering):
+            break
+    return found
 
 
-def unhurried(waiting: Sequence[int], each: Sequence[float], now: float) -> float:
-    """Who is due from then on need not mind others' hurry: half of his time is enough for everybody, to the last exit.
-
-    `waiting`: how many want to run each stage. `each`: seconds per job of each stage.
-    """
-    work = sum(count * seconds for count, seconds in zip(accumulate(waiting), each, strict=True))
-    return now + work / ROOM
+def level(steps: Sequence[Level], hindered: Sequence[float], due: float) -> Level:
+    """The mildest for a job that is `due` then, at which nobody who is due after it suffers; or the boldest."""
+    return next((step for step, last in zip(steps, hindered, strict=False) if due > last), steps[-1])

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.artifact import Metadata
+from service.decoder import Decoder
 from service.engine import Engine, Outcome
 from service.errors import BudgetMissing, BudgetTooSmall, InvalidParameter, NotReady
-from service.images import open_image, to_input
 from service.jobs import Job
 from service.metrics import Metrics
 from service.schemas import (
@@ -29,10 +29,7 @@ from service.schemas import (
     PointDescription,
     Prediction,
 )
-from service.stages import Tensor
 
-INLINE_PIXELS, INLINE_BYTES = 256 * 256, 64 * 1024
-"""Larger images are decoded on another thread, so that they do not hold up everybody's answers."""
 TRIALS = 20
 
 
@@ -47,7 +44,7 @@ class Predictor:
     engine: Engine
     metrics: Metrics
     clock: Callable[[], float]
-    max_pixels: int
+    decoder: Decoder
     default_budget_ms: float | None
     idle_need: float = math.inf
     ready: bool = False
@@ -61,7 +58,7 @@ class Predictor:
         needs = []
         for _ in range(TRIALS):
             start = self.clock()
-            await self.decode(blank.getvalue())
+            await self.decoder.decode(blank.getvalue(), math.inf)
             await asyncio.to_thread(lambda: None)
             needs.append(self.clock() - start)
         self.idle_need = statistics.median(needs) + self.engine.scheduler.times.idle(1)
@@ -74,7 +71,7 @@ class Predictor:
         point, thresholds = self.thresholds(options)
         max_exit = self.max_exit(options)
         top_k = self.top_k(options)
-        image = await self.decode(content)
+        image = await self.decoder.decode(content, arrival + budget)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         job = Job(image, arrival + budget, thresholds, max_exit, future, point)
         self.engine.submit(job)
@@ -121,17 +118,6 @@ class Predictor:
         if options.top_k > classes:
             raise InvalidParameter("top_k", f"{options.top_k} labels are not to be had; there are {classes}")
         return options.top_k
-
-    async def decode(self, content: bytes) -> Tensor:
-        def whole() -> Tensor:
-            return to_input(open_image(content, self.max_pixels), self.metadata.input)
-
-        if len(content) > INLINE_BYTES:
-            return await asyncio.to_thread(whole)
-        image = open_image(content, self.max_pixels)
-        if image.width * image.height <= INLINE_PIXELS:
-            return to_input(image, self.metadata.input)
-        return await asyncio.to_thread(to_input, image, self.metadata.input)
 
     def description(self) -> ModelDescription:
         """What `GET /models` says of the model."""

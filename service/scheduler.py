@@ -5,7 +5,7 @@ The server's engine and the simulator drive this same class. Times are seconds o
 
 import math
 import operator
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 
 from service import policy
@@ -15,7 +15,11 @@ from service.policy import Point, Reason
 from service.times import StageTimes
 
 PATIENCE = 10.0
-"""Seconds after which a job is due that has no limit, or that cannot be in time any more: late rather than never."""
+"""Seconds after which a job without a limit is due. If load keeps it from a deeper stage until then, its last exit
+answers.
+"""
+LATE = 1.0
+"""Seconds after which a job is due that cannot be in time any more: late rather than never."""
 
 
 class Scheduler:
@@ -29,27 +33,37 @@ class Scheduler:
         self.max_queue = max_queue
         self.exits = times.stages
         self.levels = policy.levels(operating_points, self.exits)
-        self.level = self.spared = self.levels[0]
-        self.unhurried = math.inf
+        self.steps: Sequence[policy.Level] = self.levels
+        self.hindered = [-math.inf]
         self.queues = [Queue() for _ in range(self.exits)]
         self.late = Queue()
         self.busy_until = -math.inf
 
     @property
     def waiting(self) -> int:
-        """Jobs admitted and not yet started."""
+        """Jobs that wait, for whichever stage: more than `max_queue` only until the engine is free again."""
+        return sum(map(len, self.queues)) + len(self.late)
+
+    @property
+    def unanswered(self) -> int:
+        """Those of them whom no exit has answered yet: they keep their places."""
         return len(self.queues[0]) + len(self.late)
 
     @property
     def idle(self) -> bool:
         return not any(self.queues) and not self.late
 
+    def clear(self) -> list[Job]:
+        """All who wait, whom nobody will serve."""
+        return [job for queue in (*self.queues, self.late) for job in queue.draw(len(queue))]
+
     def admit(self, job: Job, now: float) -> None:
         """Raises QueueFull, or Overloaded where exit 1 would be late for this job or, by it, for another one."""
         fresh, start = self.queues[0], max(now, self.busy_until)
         self._put_off_the_late(start)
-        if len(fresh) >= self.max_queue:
-            raise QueueFull(f"{self.max_queue} jobs are waiting already; try again later", self._alone(1, 0.0, now))
+        if self.unanswered >= self.max_queue:
+            clear = self._ends(fresh.dues, start, now)[-1] - now if fresh else 0.0
+            raise QueueFull(f"{self.max_queue} jobs are waiting already; try again later", retry_after=clear)
         job.admitted = now
         job.due = now + PATIENCE if math.isinf(job.deadline) else job.deadline
         # No load makes it late where the engine is idle, and only running a job shows whether what was measured holds.
@@ -62,8 +76,8 @@ class Scheduler:
             clear = self._ends(fresh.dues, start, now)[-1] - now
             fresh.remove(place)
             raise Overloaded(
-                f"{len(fresh)} jobs are waiting, so exit 1 would be late for this one or, because of it, for another; "
-                f"the queue takes {clear * 1000:.1f} ms",
+                f"exit 1 would be late for this job, which has {(job.deadline - now) * 1000:.1f} ms left, or, because "
+                f"of it, for one of the {len(fresh)} that wait; the queue takes {clear * 1000:.1f} ms",
                 retry_after=clear,
             )
 
@@ -112,26 +126,23 @@ class Scheduler:
                 job.thresholds[stage - 1],
                 job.max_exit,
                 in_time=ends <= job.deadline,
-                level=self.level if job.due < self.unhurried else self.spared,
+                level=policy.level(self.steps, self.hindered, job.due),
             )
             for job in jobs
         ]
 
     def _feel_pressure(self, stage: int, jobs: Sequence[Job], now: float) -> None:
         """How deep there is time to go, and for whom, with these jobs just arrived at exit `stage`."""
-        if self.idle:
-            self.level = self.spared = self.levels[0]
-            return
-        waiting = [len(queue) for queue in self.queues]
-        waiting[stage] += sum(
-            stage < job.max_exit and job.confidences[-1] < job.thresholds[stage - 1] and not job.future.done()
+        wanting: list[Sequence[float]] = [queue.dues for queue in self.queues]
+        joining = [
+            job.due
             for job in jobs
-        )
+            if stage < job.max_exit and job.confidences[-1] < job.thresholds[stage - 1] and not job.future.done()
+        ]
+        wanting[stage] = sorted([*wanting[stage], *joining])
         each = [self.times.seconds_each(number, now) for number in range(1, self.exits + 1)]
-        steps = policy.crowding(self.levels, waiting[0], self.max_queue)
-        self.spared = steps[0]
-        self.level = policy.pressure(steps, self.queues[0].dues, waiting, each, now)
-        self.unhurried = policy.unhurried(waiting, each, now)
+        self.steps = policy.crowding(self.levels, self.unanswered, self.max_queue)
+        self.hindered = policy.hindered(self.steps, self.queues[0].dues, wanting, each, now)
 
     def _drawn(self, now: float, stopped: list[tuple[Job, Reason]]) -> tuple[int, list[Job]]:
         """A stage and who runs it, perhaps nobody. Those who are late come when nobody else waits, or in the end."""
@@ -141,6 +152,8 @@ class Scheduler:
             return 1, self.late.draw(self.times.worthwhile(1))
         count = self._most_together(stage, now)
         if count == 0:
+            queue = self.queues[stage - 1]
+            stopped += [(job, Reason.LOAD) for job in queue.draw(bisect_right(queue.dues, now))]
             stage, count = 1, self._most_together(1, now)
         return stage, self._draw(stage, count, now, stopped)
 
@@ -172,7 +185,7 @@ class Scheduler:
         soonest = self._alone(1, now, now)
         while fresh and soonest > fresh.dues[0] >= fresh.jobs[0].deadline:
             for job in fresh.draw(1):
-                job.due = now + PATIENCE
+                job.due = now + LATE
                 self.late.add(job)
 
     def _most_together(self, stage: int, now: float) -> int:
@@ -216,7 +229,9 @@ class Scheduler:
         return [job for job, reason in zip(jobs, reasons, strict=True) if reason is None]
 
     def _release(self, start: float, now: float, stopped: list[tuple[Job, Reason]]) -> None:
-        """Answer those who wait for a deeper stage in vain: the engine, engaged until `start`, will be too late."""
+        """Answer those who wait for a deeper stage in vain: the engine, engaged until `start`, will be too late, or the
+        places are needed for others. Whoever is due last gives his up first.
+        """
         for stage, queue in enumerate(self.queues[1:], start=2):
             if not queue:
                 continue
@@ -225,6 +240,10 @@ class Scheduler:
                 if queue.jobs[place].deadline < ends:
                     stopped.append((queue.jobs[place], Reason.LOAD))
                     queue.remove(place)
+        for _ in range(self.waiting - max(self.max_queue, self.unanswered)):
+            last = max(filter(None, self.queues[1:]), key=lambda queue: queue.dues[-1])
+            stopped.append((last.jobs[-1], Reason.LOAD))
+            last.remove(-1)
 
     def _alone(self, stage: int, start: float, now: float) -> float:
         """When the answer of a job that runs `stage` alone from `start` on will be out."""

@@ -42,7 +42,7 @@ class Exit(BaseModel):
 class Latency(BaseModel):
     budget_ms: float | None = Field(description="what the request granted; null for no limit")
     elapsed_ms: float = Field(description="from the arrival of the request to this answer")
-    queue_ms: float = Field(description="waiting for the engine")
+    queue_ms: float = Field(description="from admission to the start of stage 1")
     compute_ms: float = Field(description="in the stages of the network")
     budget_met: bool
 

@@ -42,7 +42,9 @@ class Settings(BaseSettings):
         0, ge=0, description="threads of the inference engine; 0 takes half of the cores, for HTTP needs the rest"
     )
     max_batch: int = Field(32, ge=1, le=1024, description="most images that run together")
-    max_queue: int = Field(256, ge=1, description="most jobs that wait; one more is refused with 429")
+    max_queue: int = Field(
+        256, ge=1, description="most jobs that wait, and most large images to decode; one more is refused with 429"
+    )
     max_body_bytes: int = Field(
         10 * 2**20, ge=1, description="largest request body, in bytes; more is refused with 413"
     )

@@ -16,7 +16,7 @@ from benchmarks.server import Server
 from service.artifact import Artifact
 from service.calibration import Calibration
 from service.stages import OnnxStages
-from service.times import StageTimes, batch_sizes
+from service.times import QUANTILE, StageTimes, batch_sizes
 
 REPEATS = 40
 REQUESTS = 400
@@ -46,6 +46,7 @@ class Recording:
         times = StageTimes(len(self.stages), self.sizes)
         for stage, by_size in enumerate(self.stages, start=1):
             times.set_idle(stage, [float(np.quantile(samples, 0.75)) for samples in by_size.values()])
+        times.delivery.idle = float(np.quantile(self.outside, QUANTILE)) / 2  # the other half is the way there
         return times
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from service.app import work
 from service.engine import Engine
+from service.errors import EngineFailed, NotReady
 from tests.service.recorded import Bench, job
 
 
@@ -16,7 +17,8 @@ class Broken(Engine):
 def test_a_server_whose_engine_has_failed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     raised: list[int] = []
     monkeypatch.setattr(signal, "raise_signal", raised.append)
-    whole = Bench().engine
+    bench = Bench()
+    whole = bench.engine
     engine = Broken(whole.stages, whole.scheduler, whole.calibration, whole.clock, whole.deliver, whole.observe)
     engine.warm_up = lambda _: None
     engine.submit(job(0.9, 0.9, 0.9))
@@ -24,3 +26,7 @@ def test_a_server_whose_engine_has_failed_ends(monkeypatch: pytest.MonkeyPatch) 
     work(engine, (1, 1, 3), warm)
     assert warm.done()
     assert raised == [signal.SIGTERM]
+    ((_, told),) = bench.answers
+    assert isinstance(told, EngineFailed)
+    with pytest.raises(NotReady):
+        engine.submit(job(0.9, 0.9, 0.9))

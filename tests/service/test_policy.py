@@ -74,22 +74,30 @@ def test_the_hurried_run_alone() -> None:
     assert policy.ends(dues, NOW, 4, by_size.__getitem__) == [NOW + end for end in (1.0, 3.0, 3.0, 3.0)]
 
 
-@given(
-    st.lists(st.floats(0, 100), max_size=10).map(sorted),
-    st.lists(st.integers(0, 5), min_size=3, max_size=3),
-    st.lists(st.floats(0.1, 3), min_size=3, max_size=3),
-)
-def test_pressure_is_the_mildest_level_with_room(dues: list[float], deeper: list[int], each: list[float]) -> None:
+DUES = st.lists(st.integers(0, 100).map(float), max_size=10).map(sorted)
+
+
+@given(DUES, st.lists(DUES, min_size=3, max_size=3), st.lists(st.integers(1, 3).map(float), min_size=3, max_size=3))
+def test_a_level_is_for_those_after_whom_nobody_suffers(
+    dues: list[float], deeper: list[list[float]], each: list[float]
+) -> None:
     steps = policy.levels(POINTS, exits=3)
 
-    def spare(level: Level) -> float:
-        optional = sum(deeper[stage] * each[stage] for stage in range(1, level.last))
-        ends = [optional + (place + 1) * level.seconds(each) for place in range(len(dues))]
-        return min((due * ROOM - end for due, end in zip(dues, ends, strict=True)), default=1.0)
+    def suffers(level: Level, place: int) -> bool:
+        earlier = [sum(due <= dues[place] for due in deeper[stage]) * each[stage] for stage in range(1, level.last)]
+        return sum(earlier) + (place + 1) * level.seconds(each) > dues[place] * ROOM
 
-    chosen = policy.pressure(steps, [NOW + due for due in dues], deeper, each, NOW)
-    expected = next((level for level in steps if spare(level) >= 0), steps[-1])
-    assert chosen is expected or abs(spare(chosen)) < 1e-9
+    hindered = policy.hindered(steps, dues, deeper, each, now=0.0)
+    for due in (-1.0, 50.0, 101.0):
+        expected = next(
+            (
+                level
+                for level in steps
+                if not any(suffers(level, place) for place, other in enumerate(dues) if other >= due)
+            ),
+            steps[-1],
+        )
+        assert policy.level(steps, hindered, due) is expected
 
 
 @given(st.integers(0, 64), st.integers(1, 64))
@@ -102,9 +110,3 @@ def test_a_queue_that_fills_leaves_only_the_bolder_levels(waiting: int, most: in
         assert left == steps
     if waiting >= most:
         assert left == steps[-1:]
-
-
-@given(st.lists(st.integers(0, 5), min_size=3, max_size=3), st.lists(st.floats(0.1, 3), min_size=3, max_size=3))
-def test_half_of_the_time_of_the_unhurried_is_enough_for_everybody(waiting: list[int], each: list[float]) -> None:
-    work = sum(count * sum(each[stage:]) for stage, count in enumerate(waiting))
-    assert policy.unhurried(waiting, each, NOW) == pytest.approx(NOW + work / ROOM)

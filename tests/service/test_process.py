@@ -78,6 +78,18 @@ def test_a_refusal_under_load_says_when_to_try_again(pngs: list[bytes]) -> None:
         assert samples(server)["anytime_refused_total", frozenset({("reason", "overloaded")})] == len(refused)
 
 
+def test_a_full_queue_is_told_as_such(pngs: list[bytes]) -> None:
+    with Server("--threads", "1", "--max-batch", "1", "--max-queue", "1") as server, ThreadPoolExecutor(32) as pool:
+        path = "/predict?latency_budget_ms=inf&confidence_threshold=1"
+        responses = list(pool.map(lambda png: server.client.post(path, content=png), pngs * 2))
+        refused = [response for response in responses if response.status_code == 429]
+        assert {response.status_code for response in responses} == {200, 429}
+        for response in refused:
+            assert Error.model_validate(response.json()).error.code == "queue_full"
+            assert int(response.headers["Retry-After"]) >= 1
+        assert samples(server)["anytime_refused_total", frozenset({("reason", "queue_full")})] == len(refused)
+
+
 def test_large_pictures_at_once_take_few_threads() -> None:
     large = png(Image.effect_noise((1000, 1000), 100))
     with Server() as server:
@@ -90,6 +102,20 @@ def test_large_pictures_at_once_take_few_threads() -> None:
 
 def threads(server: Server) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
+
+
+def test_nothing_is_computed_for_clients_that_have_left(pngs: list[bytes]) -> None:
+    with Server("--threads", "1", "--max-batch", "1") as server, contextlib.ExitStack() as stack:
+        url, path = server.client.base_url, b"/predict?latency_budget_ms=inf&confidence_threshold=1"
+        head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        for image in pngs[:200]:
+            leaving = stack.enter_context(socket.create_connection((url.host, url.port), 30))
+            leaving.sendall(head % len(image) + image)
+        stack.close()
+        assert ask(server, pngs[0], max_exit=1).exit.number == 1
+        while samples(server)["anytime_queue_depth", frozenset()]:
+            pass
+        assert samples(server)["anytime_batch_size_sum", frozenset({("stage", "1")})] < 200
 
 
 def test_draining_says_not_ready_and_serves_on(pngs: list[bytes]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from service.errors import Overloaded, QueueFull
 from service.policy import Reason
+from service.scheduler import PATIENCE
 from tests.service.recorded import EXITS, Bench, job, outcome
 
 
@@ -70,7 +71,7 @@ def test_exit_1_of_others_comes_before_a_deeper_stage_that_would_make_them_late(
 def test_a_refusal_says_when_the_queue_will_be_clear() -> None:
     bench = Bench(max_batch=2)
     bench.submit(*(job(0.9, 0.9, 0.9, deadline=3.5) for _ in range(6)))
-    with pytest.raises(Overloaded, match="6 jobs are waiting") as refused:
+    with pytest.raises(Overloaded, match="one of the 6 that wait") as refused:
         bench.submit(job(0.9, 0.9, 0.9, deadline=3.5))
     assert refused.value.retry_after == 4.0
     with pytest.raises(Overloaded):  # it would be in time, but another one would not
@@ -145,6 +146,51 @@ def test_the_pressure_of_tight_budgets_is_not_for_those_who_have_time() -> None:
         scheduler.admit(job(0.6, 0.6, 0.6, deadline=6.5), 0.5)
     assert jobs == [hurried, patient]
     assert scheduler.reached(1, jobs, [0.6, 0.6], 1.0, 1.0) == [Reason.LOAD, None]
+
+
+def test_the_hurried_do_not_mind_the_work_of_those_who_have_time() -> None:
+    scheduler = Bench(max_batch=1).engine.scheduler
+    patient = [job(0.6, 0.6, 0.6, deadline=600.0) for _ in range(4)]
+    for one in patient:
+        scheduler.admit(one, 0.0)
+    for now in range(4):
+        scheduler.reached(1, scheduler.next(now).jobs, [0.6], 1.0, now + 1)
+    hurried, next_one = (job(0.6, 0.6, 0.6, deadline=deadline) for deadline in (8.0, 14.0))
+    for one in (hurried, next_one):
+        scheduler.admit(one, 4.0)
+    assert scheduler.next(4.0).jobs == [hurried]
+    assert scheduler.reached(1, [hurried], [0.6], 1.0, 5.0) == [None]
+
+
+def test_who_waits_for_more_keeps_no_place_from_others() -> None:
+    bench = Bench(max_queue=4, max_batch=1)
+    patient = [job(0.6, 0.6, 0.6, deadline=1000.0 - number) for number in range(4)]
+    for one in patient:  # each more urgent than those before it
+        bench.submit(one)
+        bench.engine.step()
+    new = [job(0.9, 0.9, 0.9, deadline=bench.stages.now + 5) for _ in range(4)]
+    bench.submit(*new)
+    assert bench.engine.scheduler.waiting == 8
+    bench.engine.step()
+    assert bench.engine.scheduler.waiting == 4
+    given_up = [one for one in patient if one.future.done()]
+    assert [outcome(one) for one in given_up] == [(1, Reason.LOAD)] * 3
+    assert given_up == patient[:3]  # they were due last
+    bench.submit(job(0.9, 0.9, 0.9))
+    with pytest.raises(QueueFull):
+        bench.submit(job(0.9, 0.9, 0.9))
+
+
+def test_load_that_lasts_does_not_keep_a_job_without_a_limit_for_ever() -> None:
+    bench = Bench(max_batch=1)
+    endless = job(0.6, 0.6, 0.6)
+    bench.submit(endless)
+    bench.engine.step()
+    while not endless.future.done():
+        bench.submit(job(0.9, 0.9, 0.9, deadline=bench.stages.now + 1.5))
+        bench.engine.step()
+    assert outcome(endless) == (1, Reason.LOAD)
+    assert bench.stages.now == pytest.approx(PATIENCE, abs=1)
 
 
 @pytest.mark.parametrize(("max_queue", "expected"), [(100, (3, Reason.FINAL)), (8, (1, Reason.LOAD))])
