@@ -46,7 +46,6 @@ export: $(DEV)/installed  ## make an artifact of what `make train` left, in plac
 
 bench: $(DEV)/installed  ## measure, side by side in one run; results go to benchmarks/results/
 	$(DEV)/bin/python -m benchmarks.overload
-	$(DEV)/bin/python -m benchmarks.stages
 	$(DEV)/bin/python -m benchmarks.http
 	$(DEV)/bin/python -m benchmarks.accuracy
 	$(DEV)/bin/python -m benchmarks.budget

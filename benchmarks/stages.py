@@ -9,26 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from benchmarks import images, report
 from service import artifact
-from service.settings import EMBEDDED_MODEL
-from service.stages import Features, OnnxStages, Stages, default_threads, session_options
+from service.stages import Features, OnnxStages, Stages, session_options
 
 BATCHES = (1, 8, 32)
 ROUNDS = 15
 SECONDS_PER_ROUND = 0.3
-
-
-def main() -> None:
-    metadata = artifact.load(EMBEDDED_MODEL).metadata
-    inputs = images.inputs(images.pngs(images.fashion_mnist(), max(BATCHES)), metadata.input)
-    print("stage chain ÷ whole graph:")
-    figures: dict[str, float] = {}
-    for threads in sorted({1, default_threads()}):
-        for size, (ratio, seconds) in chain_against_whole(EMBEDDED_MODEL, inputs, threads).items():
-            figures[f"threads_{threads}_batch_{size}_ratio"] = round(ratio, 3)
-            figures[f"threads_{threads}_batch_{size}_ms_per_image"] = round(seconds / size * 1000, 3)
-    report.save("stages", figures)
 
 
 def chain_against_whole(path: Path, inputs: np.ndarray, threads: int) -> dict[int, tuple[float, float]]:
@@ -64,7 +50,3 @@ def seconds(run: Callable[[], object]) -> float:
         calls += 1
         elapsed = time.perf_counter() - start
     return elapsed / calls
-
-
-if __name__ == "__main__":
-    main()

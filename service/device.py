@@ -31,8 +31,8 @@ class Source:
 
 
 class DeviceStages:
-    """Runs the sessions of `stages`, on its device, with batches padded to the next of `sizes`: no other shape ever
-    occurs, so that neither memory grows nor a kernel is chosen once all of them have run.
+    """Runs the sessions of `stages`, on its device, with batches padded to the next of `sizes`: no stage ever
+    sees another shape, so that neither memory grows nor a kernel is chosen once all of them have run.
 
     With `fixed` every size has its own addresses for good, which CUDA graphs need. Not to be called from two threads at
     a time. At most `sizes[-1]` images go together.
