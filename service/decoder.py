@@ -1,18 +1,20 @@
 """Decoding: of small images at once, of large ones on threads of their own, so that they do not hold up all answers."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from service.artifact import InputSpec
 from service.errors import Overloaded, QueueFull
 from service.images import open_image, to_input
 from service.stages import Tensor
-from service.times import RecentQuantile
 
 INLINE_PIXELS, INLINE_BYTES = 256 * 256, 64 * 1024
 """Up to here an image is small."""
+LATELY = 8
+"""Over about so many images is averaged how long one takes."""
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Decoder:
     max_waiting: int
     clock: Callable[[], float]
     waiting: int = 0
-    _taken: RecentQuantile = field(default_factory=lambda: RecentQuantile(idle=0.0))
+    _each: float = 0.0
 
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(self.threads, "decoder")
@@ -42,23 +44,37 @@ class Decoder:
         return await self._elsewhere(deadline, lambda: to_input(image, self.spec))
 
     async def _elsewhere(self, deadline: float, work: Callable[[], Tensor]) -> Tensor:
+        clear = self.waiting * self._each / self.threads
         if self.waiting >= self.max_waiting:
-            raise QueueFull(f"{self.waiting} large images wait to be decoded already; try again later", self._clear())
+            raise QueueFull(f"{self.waiting} large images wait to be decoded already; try again later", clear)
+        if self.clock() + clear > deadline:
+            raise Overloaded(
+                f"{self.waiting} large images wait to be decoded, which takes {clear * 1000:.0f} ms", clear
+            )
         self.waiting += 1
+        turn = Turn(deadline, work)
+        decoding = asyncio.get_running_loop().run_in_executor(self._pool, self._run, turn)
+        decoding.add_done_callback(self._done)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._unless_late, deadline, work)
+            return await asyncio.shield(decoding)  # a thread that has begun cannot be stopped
         finally:
-            self.waiting -= 1
+            turn.deadline = -math.inf
 
-    def _unless_late(self, deadline: float, work: Callable[[], Tensor]) -> Tensor:
+    def _run(self, turn: "Turn") -> Tensor:
         start = self.clock()
-        if start > deadline:
-            raise Overloaded("the budget ended before it was this large image's turn to be decoded", self._clear())
-        tensor = work()
-        end = self.clock()
-        self._taken.add(end - start, end)
+        if start > turn.deadline:
+            raise Overloaded("the budget ended before it was this large image's turn to be decoded", retry_after=0.0)
+        tensor = turn.work()
+        self._each += (self.clock() - start - self._each) / LATELY
         return tensor
 
-    def _clear(self) -> float:
-        """Seconds until those who wait now have been decoded."""
-        return self.waiting * self._taken.seconds(self.clock()) / self.threads
+    def _done(self, _: object) -> None:
+        self.waiting -= 1
+
+
+@dataclass
+class Turn:
+    """A large image that waits. If its client leaves, its deadline is past."""
+
+    deadline: float
+    work: Callable[[], Tensor]

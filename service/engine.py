@@ -44,6 +44,7 @@ class Engine:
     observe: Callable[[int, int, float], None]
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _closed: bool = False
+    _unanswered: set[Job] = field(default_factory=set)
 
     def warm_up(self, image_shape: Sequence[int], repeats: int = 8) -> None:
         """Run every stage at every batch size, so that nobody waits for a first time and all idle times are known."""
@@ -71,12 +72,14 @@ class Engine:
             if self._closed:
                 raise NotReady("the server is shutting down; send the request to another one")
             self.scheduler.admit(job, self.clock())
+            self._unanswered.add(job)
             self._changed.notify()
 
     def withdraw(self, job: Job) -> None:
         """Nobody waits for the job any more."""
         with self._changed:
             self.scheduler.withdraw(job)
+            self._unanswered.discard(job)
 
     def close(self) -> None:
         """Admit nobody any more; `run` returns once everybody admitted has been answered."""
@@ -87,18 +90,16 @@ class Engine:
     def run(self) -> None:
         """Work until closed and idle. This is the body of the engine's thread.
 
-        Whatever ends it earlier, those who wait are told, and nobody is admitted any more.
+        If it fails, all who have no answer are told, and nobody is admitted any more.
         """
         try:
             while self._has_work():
                 self.step()
-        finally:
-            with self._changed:
-                self._closed = True
-                left = self.scheduler.clear()
-            if left:
-                failure = EngineFailed("the engine has failed, and the server ends")
-                self.deliver([(job, failure) for job in left])
+        except BaseException:
+            self.close()
+            failure = EngineFailed("the engine has failed, and the server ends")
+            self.deliver([(job, failure) for job in self._unanswered])
+            raise
 
     @property
     def closed(self) -> bool:
@@ -118,11 +119,15 @@ class Engine:
             now = self.clock()
             run = self.scheduler.next(now)
         if run.stopped:
-            self.deliver([(job, last_answer(job, reason, now)) for job, reason in run.stopped])
+            self._answer([(job, last_answer(job, reason, now)) for job, reason in run.stopped])
         if run.jobs:
             if answers := self._answers(run):
-                self.deliver(answers)
+                self._answer(answers)
             self._let_go(run.jobs)
+
+    def _answer(self, answers: list[tuple[Job, Outcome | RequestError]]) -> None:
+        self.deliver(answers)
+        self._unanswered.difference_update(job for job, _ in answers)
 
     def _answers(self, run: Run) -> list[tuple[Job, Outcome | RequestError]]:
         """Of those who stop after this run."""

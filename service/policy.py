@@ -4,6 +4,7 @@ Exit 1 is mandatory and deeper stages are optional work, as in the theory of imp
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -87,14 +88,15 @@ def verdict(
     return None
 
 
-def most_together(due: float, now: float, waiting: int, seconds: Callable[[int], float]) -> int:
-    """How many of so many `waiting` to run, the most urgent of which is `due`: as many as it has time for, or one.
+def most_together(dues: Sequence[float], now: float, most: int, seconds: Callable[[int], float], first: int = 0) -> int:
+    """How many to run, at most so many: as many as the most urgent one has time for of those who have time at all.
 
-    `seconds(n)`: how long n take together.
+    `dues`: of those who wait, rising, from place `first` on. `seconds(n)`: how long n take together.
     """
-    while waiting > 1 and now + seconds(waiting) > due:
-        waiting = fewer(waiting)
-    return waiting
+    place = bisect_left(dues, now + seconds(1), first)
+    while most > 1 and place < len(dues) and now + seconds(most) > dues[place]:
+        most = fewer(most)
+    return most
 
 
 def fewer(count: int) -> int:
@@ -109,7 +111,7 @@ def ends(dues: Sequence[float], start: float, most: int, seconds: Callable[[int]
     """
     found: list[float] = []
     while (done := len(found)) < len(dues):
-        count = most_together(dues[done], start, min(most, len(dues) - done), seconds)
+        count = most_together(dues, start, min(most, len(dues) - done), seconds, done)
         start += seconds(count)
         found += [start] * count
     return found
@@ -143,14 +145,14 @@ def hindered(
     for waiting, seconds in zip(deeper[1:], each[1:], strict=True):
         optional.append(optional[-1] + np.searchsorted(waiting, dues, "right") * seconds)
     found: list[float] = []
-    for level in steps:
-        suffering = np.flatnonzero(optional[level.last - 1] + places * level.seconds(each) > room)
+    for step in steps:
+        suffering = np.flatnonzero(optional[step.last - 1] + places * step.seconds(each) > room)
         found.append(dues[suffering[-1]] if len(suffering) else -math.inf)
         if not len(suffering):
             break
     return found
 
 
-def level(steps: Sequence[Level], hindered: Sequence[float], due: float) -> Level:
-    """The mildest for a job that is `due` then, at which nobody who is due after it suffers; or the boldest."""
-    return next((step for step, last in zip(steps, hindered, strict=False) if due > last), steps[-1])
+def level(steps: Sequence[Level], last_hindered: Sequence[float], due: float) -> Level:
+    """The mildest for a job that is `due` then, at which nobody who is due then or later suffers; or the boldest."""
+    return next((step for step, last in zip(steps, last_hindered, strict=False) if due > last), steps[-1])

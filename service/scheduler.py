@@ -19,7 +19,7 @@ PATIENCE = 10.0
 answers.
 """
 LATE = 1.0
-"""Seconds after which a job is due that cannot be in time any more: late rather than never."""
+"""Seconds for which a job is put off that cannot be in time any more: late rather than never."""
 
 
 class Scheduler:
@@ -36,33 +36,23 @@ class Scheduler:
         self.steps: Sequence[policy.Level] = self.levels
         self.hindered = [-math.inf]
         self.queues = [Queue() for _ in range(self.exits)]
-        self.late = Queue()
         self.busy_until = -math.inf
 
     @property
     def waiting(self) -> int:
         """Jobs that wait, for whichever stage: more than `max_queue` only until the engine is free again."""
-        return sum(map(len, self.queues)) + len(self.late)
-
-    @property
-    def unanswered(self) -> int:
-        """Those of them whom no exit has answered yet: they keep their places."""
-        return len(self.queues[0]) + len(self.late)
+        return sum(map(len, self.queues))
 
     @property
     def idle(self) -> bool:
-        return not any(self.queues) and not self.late
-
-    def clear(self) -> list[Job]:
-        """All who wait, whom nobody will serve."""
-        return [job for queue in (*self.queues, self.late) for job in queue.draw(len(queue))]
+        return not any(self.queues)
 
     def admit(self, job: Job, now: float) -> None:
         """Raises QueueFull, or Overloaded where exit 1 would be late for this job or, by it, for another one."""
         fresh, start = self.queues[0], max(now, self.busy_until)
         self._put_off_the_late(start)
-        if self.unanswered >= self.max_queue:
-            clear = self._ends(fresh.dues, start, now)[-1] - now if fresh else 0.0
+        if len(fresh) >= self.max_queue:
+            clear = self._ends(fresh.dues, start, now)[-1] - now
             raise QueueFull(f"{self.max_queue} jobs are waiting already; try again later", retry_after=clear)
         job.admitted = now
         job.due = now + PATIENCE if math.isinf(job.deadline) else job.deadline
@@ -71,19 +61,22 @@ class Scheduler:
         place = fresh.add(job)
         if welcome or math.isinf(job.deadline):
             return
-        late = self._late(fresh.dues, start, now)
-        if late and late > self._late([*fresh.dues[:place], *fresh.dues[place + 1 :]], start, now):
-            clear = self._ends(fresh.dues, start, now)[-1] - now
-            fresh.remove(place)
+        late = self._late(start, now)
+        if not late:
+            return
+        clear = self._ends(fresh.dues, start, now)[-1] - now
+        fresh.remove(place)
+        if late > self._late(start, now):
             raise Overloaded(
                 f"exit 1 would be late for this job, which has {(job.deadline - now) * 1000:.1f} ms left, or, because "
                 f"of it, for one of the {len(fresh)} that wait; the queue takes {clear * 1000:.1f} ms",
                 retry_after=clear,
             )
+        fresh.add(job)
 
     def withdraw(self, job: Job) -> None:
         """The client has left: wherever the job waits, its place is free."""
-        for queue in (*self.queues, self.late):
+        for queue in self.queues:
             if job in queue.jobs:
                 queue.remove(queue.jobs.index(job))
 
@@ -141,15 +134,15 @@ class Scheduler:
         ]
         wanting[stage] = sorted([*wanting[stage], *joining])
         each = [self.times.seconds_each(number, now) for number in range(1, self.exits + 1)]
-        self.steps = policy.crowding(self.levels, self.unanswered, self.max_queue)
+        self.steps = policy.crowding(self.levels, len(self.queues[0]), self.max_queue)
         self.hindered = policy.hindered(self.steps, self.queues[0].dues, wanting, each, now)
 
     def _drawn(self, now: float, stopped: list[tuple[Job, Reason]]) -> tuple[int, list[Job]]:
-        """A stage and who runs it, perhaps nobody. Those who are late come when nobody else waits, or in the end."""
+        """A stage and who runs it, perhaps nobody."""
         self._put_off_the_late(now)
         stage = self._stage(now)
-        if not stage or (self.late and self.late.dues[0] <= now):
-            return 1, self.late.draw(self.times.worthwhile(1))
+        if not stage:
+            return 0, []
         count = self._most_together(stage, now)
         if count == 0:
             queue = self.queues[stage - 1]
@@ -183,10 +176,10 @@ class Scheduler:
         """Whoever cannot be in time any more no longer comes first, which would make others late too."""
         fresh = self.queues[0]
         soonest = self._alone(1, now, now)
-        while fresh and soonest > fresh.dues[0] >= fresh.jobs[0].deadline:
+        while fresh and soonest > fresh.dues[0] == fresh.jobs[0].deadline:
             for job in fresh.draw(1):
                 job.due = now + LATE
-                self.late.add(job)
+                fresh.add(job)
 
     def _most_together(self, stage: int, now: float) -> int:
         """How many run `stage` together: no more than pays, than have time, or than let the others reach exit 1."""
@@ -197,17 +190,17 @@ class Scheduler:
             return self.times.seconds(stage, size, now)
 
         most = min(len(queue), self.times.worthwhile(stage))
-        count = policy.most_together(queue.dues[0], start, most, seconds)
-        dues = self.queues[0].dues
-        if stage > 1 and dues:
-            unavoidable = self._late(dues, now, now)
-            while count and self._late(dues, now + seconds(count), now) > unavoidable:
+        count = policy.most_together(queue.dues, start, most, seconds)
+        if stage > 1 and self.queues[0]:
+            unavoidable = self._late(now, now)
+            while count and self._late(now + seconds(count), now) > unavoidable:
                 count = policy.fewer(count)
         return count
 
-    def _late(self, dues: Sequence[float], start: float, now: float) -> int:
+    def _late(self, start: float, now: float) -> int:
         """How many will be late at exit 1, if the engine does nothing else from `start` on."""
-        return sum(map(operator.gt, self._ends(dues, start, now), dues))
+        fresh = self.queues[0]
+        return sum(map(operator.gt, self._ends(fresh.dues, start, now), (job.deadline for job in fresh.jobs)))
 
     def _ends(self, dues: Sequence[float], start: float, now: float) -> list[float]:
         most = self.times.worthwhile(1)
@@ -240,7 +233,7 @@ class Scheduler:
                 if queue.jobs[place].deadline < ends:
                     stopped.append((queue.jobs[place], Reason.LOAD))
                     queue.remove(place)
-        for _ in range(self.waiting - max(self.max_queue, self.unanswered)):
+        for _ in range(self.waiting - self.max_queue):
             last = max(filter(None, self.queues[1:]), key=lambda queue: queue.dues[-1])
             stopped.append((last.jobs[-1], Reason.LOAD))
             last.remove(-1)

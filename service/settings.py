@@ -43,7 +43,10 @@ class Settings(BaseSettings):
     )
     max_batch: int = Field(32, ge=1, le=1024, description="most images that run together")
     max_queue: int = Field(
-        256, ge=1, description="most jobs that wait, and most large images to decode; one more is refused with 429"
+        256,
+        ge=1,
+        description="most jobs that wait, and most large images to decode; one more is refused with 429, unless others "
+        "wait only to go deeper, who give way",
     )
     max_body_bytes: int = Field(
         10 * 2**20, ge=1, description="largest request body, in bytes; more is refused with 413"

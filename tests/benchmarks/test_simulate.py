@@ -45,6 +45,12 @@ def test_a_single_request_takes_its_stages_and_the_way_there_and_back() -> None:
     assert (result.exit.tolist(), result.reason, result.right.tolist()) == ([2], ["confident"], [True])
 
 
+def test_the_way_back_counts_as_the_server_counts_it() -> None:
+    known = recording([[0.6, 0.9, 0.9]], outside=1.0)
+    result = run([ours(known)], known, [0.0], budget=2.2)  # time for stage 2, but not to deliver what it says
+    assert (result.exit.tolist(), result.reason) == ([1], ["budget"])
+
+
 def test_first_come_first_served_goes_to_the_end_with_whoever_was_there() -> None:
     known = recording([[0.9, 0.9, 0.9]])
     result = run([Fifo(EXITS, max_batch=4)], known, [0.0, 0.5, 1.0, 3.5], budget=10.0)

@@ -4,13 +4,17 @@ from concurrent.futures import Future
 import pytest
 
 from service.app import work
-from service.engine import Engine
 from service.errors import EngineFailed, NotReady
-from tests.service.recorded import Bench, job
+from service.jobs import Run
+from service.scheduler import Scheduler
+from tests.service.recorded import Bench, Point, job
 
 
-class Broken(Engine):
-    def step(self) -> None:
+class Broken(Scheduler):
+    """Fails with jobs in its hands."""
+
+    def next(self, now: float) -> Run:
+        super().next(now)
         raise RuntimeError("a decision that nobody foresaw")
 
 
@@ -18,15 +22,15 @@ def test_a_server_whose_engine_has_failed_ends(monkeypatch: pytest.MonkeyPatch) 
     raised: list[int] = []
     monkeypatch.setattr(signal, "raise_signal", raised.append)
     bench = Bench()
-    whole = bench.engine
-    engine = Broken(whole.stages, whole.scheduler, whole.calibration, whole.clock, whole.deliver, whole.observe)
+    engine = bench.engine
+    engine.scheduler = Broken(engine.scheduler.times, {"fast": Point()}, max_queue=100)
     engine.warm_up = lambda _: None
-    engine.submit(job(0.9, 0.9, 0.9))
+    for _ in range(6):  # more than one batch
+        engine.submit(job(0.9, 0.9, 0.9))
     warm: Future[None] = Future()
     work(engine, (1, 1, 3), warm)
     assert warm.done()
     assert raised == [signal.SIGTERM]
-    ((_, told),) = bench.answers
-    assert isinstance(told, EngineFailed)
+    assert [type(told) for _, told in bench.answers] == [EngineFailed] * 6
     with pytest.raises(NotReady):
         engine.submit(job(0.9, 0.9, 0.9))

@@ -68,7 +68,7 @@ def test_a_refusal_under_load_says_when_to_try_again(pngs: list[bytes]) -> None:
     with Server("--threads", "1", "--max-batch", "1") as server:
         need = server.client.post("/predict?latency_budget_ms=0.001", content=pngs[0]).json()["error"]["message"]
         path = f"/predict?latency_budget_ms={float(need.split()[-3]) * 1.5}"
-        with ThreadPoolExecutor(32) as pool:
+        with ThreadPoolExecutor(16) as pool:
             responses = list(pool.map(lambda png: server.client.post(path, content=png), pngs * 2))
         refused = [response for response in responses if response.status_code == 503]
         assert {response.status_code for response in responses} == {200, 503}
@@ -79,7 +79,7 @@ def test_a_refusal_under_load_says_when_to_try_again(pngs: list[bytes]) -> None:
 
 
 def test_a_full_queue_is_told_as_such(pngs: list[bytes]) -> None:
-    with Server("--threads", "1", "--max-batch", "1", "--max-queue", "1") as server, ThreadPoolExecutor(32) as pool:
+    with Server("--threads", "1", "--max-batch", "1", "--max-queue", "1") as server, ThreadPoolExecutor(16) as pool:
         path = "/predict?latency_budget_ms=inf&confidence_threshold=1"
         responses = list(pool.map(lambda png: server.client.post(path, content=png), pngs * 2))
         refused = [response for response in responses if response.status_code == 429]

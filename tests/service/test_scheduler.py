@@ -6,8 +6,8 @@ import pytest
 
 from service.errors import Overloaded, QueueFull
 from service.policy import Reason
-from service.scheduler import PATIENCE
-from tests.service.recorded import EXITS, Bench, job, outcome
+from service.scheduler import LATE, PATIENCE
+from tests.service.recorded import EXITS, Bench, FakeStages, job, outcome
 
 
 def test_a_job_stops_before_a_stage_that_would_miss_its_deadline() -> None:
@@ -80,27 +80,49 @@ def test_a_refusal_says_when_the_queue_will_be_clear() -> None:
 
 
 def test_the_late_do_not_make_others_late() -> None:
-    bench = Bench(max_batch=1)
-    late = [job(0.9, 0.9, 0.9, deadline=deadline) for deadline in (1.0, 2.0)]
+    bench = Bench(FakeStages(seconds=({1: 0.1},) * EXITS), max_batch=1)
+    late = [job(0.9, 0.9, 0.9, deadline=deadline) for deadline in (0.1, 0.2)]
     bench.submit(*late)
-    bench.stages.now = 1.5  # the machine was busy with something else
-    in_time = job(0.9, 0.9, 0.9, deadline=2.5)
+    bench.stages.now = 0.15  # the machine was busy with something else
+    in_time = job(0.9, 0.9, 0.9, deadline=0.25)
     bench.submit(in_time)
     bench.drain()
     assert [one for one, _ in bench.answers] == [in_time, *late]
 
 
-def test_the_late_are_put_off_once_and_take_no_place_from_others() -> None:
-    bench = Bench(max_batch=1, max_queue=2)
-    late = job(0.9, 0.9, 0.9, deadline=1.0)
-    bench.submit(late)
+def test_the_late_come_back_after_a_while_and_make_nobody_late_then() -> None:
+    bench = Bench(FakeStages(seconds=({1: 0.1},) * EXITS), max_batch=1)
+    late = [job(0.9, 0.9, 0.9, deadline=0.5) for _ in range(3)]
+    bench.submit(*late)
     bench.stages.now = 5.0
-    for _ in range(12):  # somebody new is always there
-        bench.submit(job(0.9, 0.9, 0.9, deadline=bench.stages.now + 3.0))
+    refused = 0
+    for _ in range(20):  # somebody new is always there
+        try:
+            bench.submit(*(job(0.9, 0.9, 0.9, deadline=bench.stages.now + 0.35) for _ in range(2)))
+        except Overloaded:
+            refused += 1
         bench.engine.step()
-    assert late in [one for one, _ in bench.answers]
+    ends = {one: answer.finished for one, answer in bench.answers}
+    assert max(ends[one] for one in late) == pytest.approx(5.0 + LATE, abs=0.35)
+    assert all(end <= one.deadline + 1e-9 for one, end in ends.items() if one not in late)
+    assert refused
+
+
+def test_those_without_a_limit_go_together_however_long_they_have_waited() -> None:
+    bench = Bench()
+    bench.submit(*(job(0.9, 0.9, 0.9) for _ in range(8)))
+    bench.stages.now = 2 * PATIENCE
     bench.drain()
-    assert all(answer.finished <= one.deadline for one, answer in bench.answers if one is not late)
+    assert bench.stages.runs == [(1, 4), (1, 4)]
+
+
+def test_those_without_a_limit_are_never_late() -> None:
+    bench = Bench(max_batch=1)
+    bench.submit(*(job(0.9, 0.9, 0.9) for _ in range(2 * int(PATIENCE))))
+    hurried = job(0.9, 0.9, 0.9, deadline=1.5)
+    bench.submit(hurried)
+    bench.engine.step()
+    assert outcome(hurried) == (1, Reason.CONFIDENT)
 
 
 def test_the_late_who_have_left_leave_nothing_to_do() -> None:
@@ -186,11 +208,11 @@ def test_load_that_lasts_does_not_keep_a_job_without_a_limit_for_ever() -> None:
     endless = job(0.6, 0.6, 0.6)
     bench.submit(endless)
     bench.engine.step()
-    while not endless.future.done():
+    for _ in range(int(PATIENCE) + 1):
         bench.submit(job(0.9, 0.9, 0.9, deadline=bench.stages.now + 1.5))
         bench.engine.step()
     assert outcome(endless) == (1, Reason.LOAD)
-    assert bench.stages.now == pytest.approx(PATIENCE, abs=1)
+    assert bench.stages.now == pytest.approx(PATIENCE, abs=2)
 
 
 @pytest.mark.parametrize(("max_queue", "expected"), [(100, (3, Reason.FINAL)), (8, (1, Reason.LOAD))])
