@@ -98,7 +98,7 @@ class Engine:
         except BaseException:
             self.close()
             failure = EngineFailed("the engine has failed, and the server ends")
-            self.deliver([(job, failure) for job in self._unanswered])
+            self.deliver([(job, failure) for job in list(self._unanswered)])  # clients may leave meanwhile
             raise
 
     @property
