@@ -178,7 +178,7 @@ class Scheduler:
         soonest = self._alone(1, now, now)
         while fresh and soonest > fresh.dues[0] == fresh.jobs[0].deadline:
             for job in fresh.draw(1):
-                job.due = now + LATE
+                job.due = soonest + LATE  # so later than its deadline, however slow the network
                 fresh.add(job)
 
     def _most_together(self, stage: int, now: float) -> int:

@@ -108,6 +108,15 @@ def test_the_late_come_back_after_a_while_and_make_nobody_late_then() -> None:
     assert refused
 
 
+def test_the_late_are_put_off_where_a_stage_takes_longer_than_that_too() -> None:
+    bench = Bench(FakeStages(seconds=({1: 2.0},) * EXITS), max_batch=1)
+    in_time, late = (job(0.9, 0.9, 0.9, deadline=deadline) for deadline in (6.5, 5.0))
+    bench.submit(late, in_time)
+    bench.stages.now = 4.0
+    bench.drain()
+    assert [one for one, _ in bench.answers] == [in_time, late]
+
+
 def test_those_without_a_limit_go_together_however_long_they_have_waited() -> None:
     bench = Bench()
     bench.submit(*(job(0.9, 0.9, 0.9) for _ in range(8)))
