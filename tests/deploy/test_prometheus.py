@@ -54,8 +54,9 @@ def first_answer(url: str, query: str) -> list[dict]:
     pause = threading.Event()
     for _ in range(PATIENCE * 5):
         try:
-            result = httpx.get(url, params={"query": query}).json()["data"]["result"]
-        except httpx.TransportError:
+            response = httpx.get(url, params={"query": query}).raise_for_status()
+            result = response.json()["data"]["result"]
+        except httpx.HTTPError:  # it does not listen yet, or says that it is starting
             result = []
         if result:
             return result
