@@ -52,7 +52,7 @@ class Scheduler:
         fresh, start = self.queues[0], max(now, self.busy_until)
         self._put_off_the_late(start)
         if len(fresh) >= self.max_queue:
-            clear = self._ends(fresh.dues, start, now)[-1] - now
+            clear = self._ends(start, now)[-1] - now
             raise QueueFull(f"{self.max_queue} jobs are waiting already; try again later", retry_after=clear)
         job.admitted = now
         job.due = now + PATIENCE if math.isinf(job.deadline) else job.deadline
@@ -64,7 +64,7 @@ class Scheduler:
         late = self._late(start, now)
         if not late:
             return
-        clear = self._ends(fresh.dues, start, now)[-1] - now
+        clear = self._ends(start, now)[-1] - now
         fresh.remove(place)
         if late > self._late(start, now):
             raise Overloaded(
@@ -199,11 +199,11 @@ class Scheduler:
 
     def _late(self, start: float, now: float) -> int:
         """How many will be late at exit 1, if the engine does nothing else from `start` on."""
-        fresh = self.queues[0]
-        return sum(map(operator.gt, self._ends(fresh.dues, start, now), (job.deadline for job in fresh.jobs)))
+        return sum(map(operator.gt, self._ends(start, now), (job.deadline for job in self.queues[0].jobs)))
 
-    def _ends(self, dues: Sequence[float], start: float, now: float) -> list[float]:
-        most = self.times.worthwhile(1)
+    def _ends(self, start: float, now: float) -> list[float]:
+        """When exit 1 answers each who waits for it, if the engine does nothing else from `start` on."""
+        dues, most = self.queues[0].dues, self.times.worthwhile(1)
         seconds = [0.0, *(self.times.seconds(1, size, now) for size in range(1, min(most, len(dues)) + 1))]
         return policy.ends(dues, start + self.times.delivery.seconds(now), most, seconds.__getitem__)
 

@@ -67,27 +67,24 @@ def test_a_client_that_leaves_is_noticed_and_the_server_lives_on(pngs: list[byte
 def test_a_refusal_under_load_says_when_to_try_again(pngs: list[bytes]) -> None:
     with Server("--threads", "1", "--max-batch", "1") as server:
         need = server.client.post("/predict?latency_budget_ms=0.001", content=pngs[0]).json()["error"]["message"]
-        path = f"/predict?latency_budget_ms={float(need.split()[-3]) * 1.5}"
-        with ThreadPoolExecutor(16) as pool:
-            responses = list(pool.map(lambda png: server.client.post(path, content=png), pngs * 2))
-        refused = [response for response in responses if response.status_code == 503]
-        assert {response.status_code for response in responses} == {200, 503}
-        for response in refused:
-            assert Error.model_validate(response.json()).error.code == "overloaded"
-            assert int(response.headers["Retry-After"]) >= 1
-        assert samples(server)["anytime_refused_total", frozenset({("reason", "overloaded")})] == len(refused)
+        some_are_refused(server, f"latency_budget_ms={float(need.split()[-3]) * 1.5}", pngs, 503, "overloaded")
 
 
 def test_a_full_queue_is_told_as_such(pngs: list[bytes]) -> None:
-    with Server("--threads", "1", "--max-batch", "1", "--max-queue", "1") as server, ThreadPoolExecutor(16) as pool:
-        path = "/predict?latency_budget_ms=inf&confidence_threshold=1"
-        responses = list(pool.map(lambda png: server.client.post(path, content=png), pngs * 2))
-        refused = [response for response in responses if response.status_code == 429]
-        assert {response.status_code for response in responses} == {200, 429}
-        for response in refused:
-            assert Error.model_validate(response.json()).error.code == "queue_full"
-            assert int(response.headers["Retry-After"]) >= 1
-        assert samples(server)["anytime_refused_total", frozenset({("reason", "queue_full")})] == len(refused)
+    with Server("--threads", "1", "--max-batch", "1", "--max-queue", "1") as server:
+        some_are_refused(server, "latency_budget_ms=inf&confidence_threshold=1", pngs, 429, "queue_full")
+
+
+def some_are_refused(server: Server, options: str, pngs: list[bytes], status: int, code: str) -> None:
+    """The others are answered; those are told when to try again, and counted."""
+    with ThreadPoolExecutor(16) as pool:
+        responses = list(pool.map(lambda png: server.client.post(f"/predict?{options}", content=png), pngs * 2))
+    refused = [response for response in responses if response.status_code == status]
+    assert {response.status_code for response in responses} == {200, status}
+    for response in refused:
+        assert Error.model_validate(response.json()).error.code == code
+        assert int(response.headers["Retry-After"]) >= 1
+    assert samples(server)["anytime_refused_total", frozenset({("reason", code)})] == len(refused)
 
 
 def test_large_pictures_at_once_take_few_threads() -> None:
