@@ -15,6 +15,10 @@ from service.schemas import Error
 from service.stages import default_threads
 from tests.service.asking import ask, png, samples
 
+POST = b"POST /predict?%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+"""The head of a request, by its options and the length of its body."""
+TO_THE_END = "latency_budget_ms=inf&confidence_threshold=1"
+
 
 def test_health(server: Server) -> None:
     assert server.client.get("/health/live").json() == {"live": True}
@@ -44,7 +48,7 @@ def test_a_slow_body_is_given_up(pngs: list[bytes]) -> None:
     with Server("--body-timeout-ms", "50") as server:
         url = server.client.base_url
         with socket.create_connection((url.host, url.port), timeout=10) as slow:
-            slow.sendall(b"POST /predict?latency_budget_ms=9 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            slow.sendall(POST % (b"latency_budget_ms=9", 9))
             head, _, body = slow.recv(65536).partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 408")
             body = body or slow.recv(65536)
@@ -54,10 +58,10 @@ def test_a_slow_body_is_given_up(pngs: list[bytes]) -> None:
 def test_a_client_that_leaves_is_noticed_and_the_server_lives_on(pngs: list[bytes]) -> None:
     with Server() as server:
         url = server.client.base_url
-        head = b"POST /predict?latency_budget_ms=inf HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        head = POST % (b"latency_budget_ms=inf", len(pngs[0]))
         for sent in (b"", pngs[0][:50], pngs[0]):
             with socket.create_connection((url.host, url.port), timeout=10) as leaving:
-                leaving.sendall(head % len(pngs[0]) + sent)
+                leaving.sendall(head + sent)
         assert ask(server, pngs[0]).exit.number >= 1
         server.terminate()
         server.wait()
@@ -72,7 +76,7 @@ def test_a_refusal_under_load_says_when_to_try_again(pngs: list[bytes]) -> None:
 
 def test_a_full_queue_is_told_as_such(pngs: list[bytes]) -> None:
     with Server("--threads", "1", "--max-batch", "1", "--max-queue", "1") as server:
-        some_are_refused(server, "latency_budget_ms=inf&confidence_threshold=1", pngs, 429, "queue_full")
+        some_are_refused(server, TO_THE_END, pngs, 429, "queue_full")
 
 
 def some_are_refused(server: Server, options: str, pngs: list[bytes], status: int, code: str) -> None:
@@ -103,11 +107,10 @@ def threads(server: Server) -> int:
 
 def test_nothing_is_computed_for_clients_that_have_left(pngs: list[bytes]) -> None:
     with Server("--threads", "1", "--max-batch", "1") as server, contextlib.ExitStack() as stack:
-        url, path = server.client.base_url, b"/predict?latency_budget_ms=inf&confidence_threshold=1"
-        head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        url = server.client.base_url
         for image in pngs[:200]:
             leaving = stack.enter_context(socket.create_connection((url.host, url.port), 30))
-            leaving.sendall(head % len(image) + image)
+            leaving.sendall(POST % (TO_THE_END.encode(), len(image)) + image)
         stack.close()
         assert ask(server, pngs[0], max_exit=1).exit.number == 1
         while samples(server)["anytime_queue_depth", frozenset()]:
@@ -134,10 +137,8 @@ def test_sigterm_finishes_what_was_admitted(pngs: list[bytes]) -> None:
             connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
             while b"}" not in connection.recv(4096):
                 pass
-        path = b"/predict?latency_budget_ms=inf&confidence_threshold=1"
-        head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
         for connection, image in zip(connections, pngs, strict=False):
-            connection.sendall(head % len(image) + image)
+            connection.sendall(POST % (TO_THE_END.encode(), len(image)) + image)
         # One whole turn of the event loop later, all of them have been read.
         server.client.get("/health/live")
         server.client.get("/health/live")
