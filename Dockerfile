@@ -4,6 +4,7 @@ ARG EXTRA=cpu
 WORKDIR /src
 RUN python -m venv /opt/anytime
 COPY pyproject.toml constraints.txt LICENSE README.md ./
+COPY decoding decoding
 COPY service service
 # The folders of training and export stay outside: the server needs neither, and no torch.
 RUN mkdir training export \

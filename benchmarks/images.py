@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.load.drive import Pictures
+from decoding import Limits
 from service.artifact import InputSpec
 from service.images import open_image, to_input
 from training import data, datasets
@@ -38,4 +39,4 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 def inputs(contents: list[bytes], spec: InputSpec) -> NDArray[np.float32]:
     """As the server decodes them."""
-    return np.stack([to_input(open_image(content, 10**6), spec) for content in contents])
+    return np.stack([to_input(open_image(content, Limits()), spec) for content in contents])

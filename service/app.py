@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from decoding import Limits
 from service import __version__, artifact
 from service.arrivals import Arrivals
 from service.bodies import BodyLimits
@@ -49,7 +50,8 @@ def create_app(settings: Settings) -> FastAPI:
         observe=metrics.observe_stage,
     )
     metrics.queue_depth.set_function(lambda: engine.scheduler.waiting)
-    decoder = Decoder(metadata.input, settings.max_pixels, default_threads(), settings.max_queue, clock)
+    limits = Limits(settings.max_pixels, settings.max_decoded_pixels)
+    decoder = Decoder(metadata.input, limits, default_threads(), settings.max_queue, clock)
     predictor = Predictor(metadata, engine, metrics, clock, decoder, settings.default_budget_ms)
 
     @asynccontextmanager

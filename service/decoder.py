@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from decoding import Limits
 from service.artifact import InputSpec
 from service.errors import Overloaded, QueueFull
 from service.images import open_image, to_input
@@ -24,7 +25,7 @@ class Decoder:
     """
 
     spec: InputSpec
-    max_pixels: int
+    limits: Limits
     threads: int
     max_waiting: int
     clock: Callable[[], float]
@@ -37,11 +38,12 @@ class Decoder:
     async def decode(self, content: bytes, deadline: float) -> Tensor:
         """The image as the network takes it, C×H×W. Raises RequestError, also where too many are before it."""
         if len(content) > INLINE_BYTES:
-            return await self._elsewhere(deadline, lambda: to_input(open_image(content, self.max_pixels), self.spec))
-        image = open_image(content, self.max_pixels)
-        if image.width * image.height <= INLINE_PIXELS:
-            return to_input(image, self.spec)
-        return await self._elsewhere(deadline, lambda: to_input(image, self.spec))
+            return await self._elsewhere(deadline, lambda: to_input(open_image(content, self.limits), self.spec))
+        picture = open_image(content, self.limits)
+        width, height = picture.size
+        if width * height <= INLINE_PIXELS:
+            return to_input(picture, self.spec)
+        return await self._elsewhere(deadline, lambda: to_input(picture, self.spec))
 
     async def _elsewhere(self, deadline: float, work: Callable[[], Tensor]) -> Tensor:
         clear = self.waiting * self._each / self.threads

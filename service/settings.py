@@ -49,9 +49,19 @@ class Settings(BaseSettings):
         "wait only to go deeper, who give way",
     )
     max_body_bytes: int = Field(
-        10 * 2**20, ge=1, description="largest request body, in bytes; more is refused with 413"
+        32 * 2**20, ge=1, description="largest request body, in bytes; more is refused with 413"
     )
-    max_pixels: int = Field(16_000_000, ge=1, description="largest image, in pixels; more is refused with 413")
+    max_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        description="largest image, in pixels; more is refused with 413. A phone's photo has 12 to 50 M",
+    )
+    max_decoded_pixels: int = Field(
+        16_000_000,
+        ge=1,
+        description="most pixels that are decoded of an image; only JPEG, unless it is progressive, can be decoded at "
+        "reduced size, so that this is the limit of all others",
+    )
     body_timeout_ms: Milliseconds = Field(
         10_000, gt=0, description="time for a request's body to arrive, in ms; slower is refused with 408"
     )

@@ -1,20 +1,22 @@
 """Images with labels, in memory or in files, and what is split from them."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from decoding import Picture, Resize, fitted, open_picture
 from training.backbones.sections import Shape
 
-Resize = Literal["bilinear", "center_crop"]
-BORDER = 1 / 16  # cut from each side before the centre is scaled: 256 → 224 pixels on ImageNet
+REDUCED = 2
+"""A JPEG is decoded at no less than so many times the size that its random part gets."""
 
 
 @dataclass(frozen=True)
@@ -112,18 +114,23 @@ class Decoded(Dataset[Tensor]):
 
     def __getitem__(self, draw: tuple[int, int | None]) -> Tensor:
         index, seed = draw
-        with Image.open(self.files.paths[index]) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
-        if seed is not None and self.files.random_crop:
-            torch.manual_seed(seed)
-            return pil_to_tensor(self.random_crop(image))
-        return pil_to_tensor(resized(image, self.files.size, self.files.resize))
+        size = self.files.size
+        picture = open_picture(Path(self.files.paths[index]).read_bytes())
+        if seed is None or not self.files.random_crop:
+            return pil_to_tensor(fitted(picture, (size, size), self.files.resize, "RGB"))
+        torch.manual_seed(seed)
+        return pil_to_tensor(self.random_part(picture))
 
-
-def resized(image: Image.Image, size: int, rule: Resize) -> Image.Image:
-    if rule == "center_crop":
-        return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR, bleed=BORDER)
-    return image.resize((size, size), Image.Resampling.BILINEAR)
+    def random_part(self, picture: Picture) -> Image.Image:
+        """Drawn for the whole picture, so that how much of it is decoded changes nothing."""
+        size, (width, height) = self.files.size, picture.size
+        part = self.random_crop.make_params([torch.empty(3, height, width, device="meta")])
+        across, down = size / part["width"], size / part["height"]
+        image = picture.decode("RGB", (math.ceil(REDUCED * across * width), math.ceil(REDUCED * down * height)))
+        x, y = image.width / width, image.height / height
+        left, top = part["left"] * x, part["top"] * y
+        box = (left, top, left + part["width"] * x, top + part["height"] * y)
+        return image.resize((size, size), Image.Resampling.BILINEAR, box)
 
 
 @dataclass(frozen=True)

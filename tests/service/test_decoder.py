@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 from PIL import Image
 
+from decoding import Limits
 from service import decoder
 from service.artifact import Artifact
 from service.decoder import Decoder
@@ -49,7 +50,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 def test_small_images_pass_the_large_ones(embedded: Artifact, gate: Gate) -> None:
     async def whole() -> None:
-        ours = Decoder(embedded.metadata.input, 10**6, threads=1, max_waiting=2, clock=Clock())
+        ours = Decoder(embedded.metadata.input, Limits(), threads=1, max_waiting=2, clock=Clock())
         large = asyncio.create_task(ours.decode(LARGE, math.inf))
         small = await ours.decode(png(Image.new("L", (28, 28))), math.inf)
         assert small.shape == (1, 28, 28)
@@ -62,7 +63,7 @@ def test_small_images_pass_the_large_ones(embedded: Artifact, gate: Gate) -> Non
 
 def test_no_more_than_so_many_large_images_wait(embedded: Artifact, gate: Gate) -> None:
     async def whole() -> None:
-        ours = Decoder(embedded.metadata.input, 10**6, threads=1, max_waiting=2, clock=Clock())
+        ours = Decoder(embedded.metadata.input, Limits(), threads=1, max_waiting=2, clock=Clock())
         waiting = [asyncio.create_task(ours.decode(LARGE, math.inf)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(QueueFull, match="2 large images wait"):
@@ -84,7 +85,7 @@ def test_no_more_than_so_many_large_images_wait(embedded: Artifact, gate: Gate) 
 def test_an_image_whose_time_is_over_is_not_decoded(embedded: Artifact, gate: Gate) -> None:
     async def whole() -> None:
         clock = Clock()
-        ours = Decoder(embedded.metadata.input, 10**6, threads=1, max_waiting=9, clock=clock)
+        ours = Decoder(embedded.metadata.input, Limits(), threads=1, max_waiting=9, clock=clock)
         first, second = (asyncio.create_task(ours.decode(LARGE, deadline)) for deadline in (5.0, 5.0))
         await asyncio.to_thread(gate.begun.wait, 30)
         clock.now = 6.0
@@ -100,7 +101,7 @@ def test_an_image_whose_time_is_over_is_not_decoded(embedded: Artifact, gate: Ga
 def test_who_would_wait_too_long_is_refused_at_once_and_told_how_long(embedded: Artifact, gate: Gate) -> None:
     async def whole() -> None:
         clock = Clock()
-        ours = Decoder(embedded.metadata.input, 10**6, threads=1, max_waiting=3, clock=clock)
+        ours = Decoder(embedded.metadata.input, Limits(), threads=1, max_waiting=3, clock=clock)
         first = asyncio.create_task(ours.decode(LARGE, math.inf))
         await asyncio.to_thread(gate.begun.wait, 30)
         clock.now = 8.0  # what this one takes

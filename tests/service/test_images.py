@@ -5,12 +5,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from decoding import Limits
 from service.artifact import Artifact, InputSpec
 from service.errors import EmptyBody, ImageTooLarge, NotAnImage, RequestError, UnsupportedFormat
 from service.images import open_image, to_input
 from training import data
 
-LIMIT = 1_000_000
+LIMITS = Limits(decoded=1_000_000)
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def decoded(content: bytes, spec: InputSpec) -> NDArray[np.float32]:
-    return to_input(open_image(content, LIMIT), spec)
+    return to_input(open_image(content, LIMITS), spec)
 
 
 def test_a_grey_image_is_what_training_made_of_it(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 
+from decoding import Limits
 from service import images as served
 from service.artifact import InputSpec
 from tests.training import formats
@@ -132,8 +133,9 @@ def test_the_server_prepares_images_as_training_did(tmp_path: Path, crop: str) -
         channels=3, height=24, width=24, resize=splits.resize, color_mode="rgb", mean=splits.mean, std=splits.std
     )
     trained = next(splits.inputs(splits.validation))[0]
-    with Image.open(tmp_path / "train" / "only" / "0.png") as image:
-        torch.testing.assert_close(torch.from_numpy(served.to_input(image, spec)), trained, atol=1e-5, rtol=1e-5)
+    content = (tmp_path / "train" / "only" / "0.png").read_bytes()
+    ours = served.to_input(served.open_image(content, Limits()), spec)
+    torch.testing.assert_close(torch.from_numpy(ours), trained, atol=1e-5, rtol=1e-5)
 
 
 def config_of(batch_size: int, together: int, **settings: object) -> TrainConfig:

@@ -1,0 +1,104 @@
+"""Which format bytes are in, by their signature; formats that are not accepted are known too, to be named."""
+
+import importlib.util
+import re
+
+PLUGINS = {"PNG": "PNG", "JPEG": "JPEG", "WebP": "WEBP", "GIF": "GIF", "BMP": "BMP", "TIFF": "TIFF", "AVIF": "AVIF"}
+"""The accepted formats, and Pillow's name for what reads them."""
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+"""Of files in these formats, in lower case."""
+if importlib.util.find_spec("pillow_heif"):
+    PLUGINS["HEIC"] = "HEIF"
+    EXTENSIONS |= {".heic", ".heif"}
+ACCEPTED = ", ".join(PLUGINS)
+
+SIGNATURES = [
+    (name, re.compile(pattern, re.DOTALL))
+    for name, pattern in {
+        "PNG": rb"\x89PNG\r\n\x1a\n",
+        "JPEG": rb"\xff\xd8\xff",
+        "WebP": rb"RIFF....WEBP",
+        "GIF": rb"GIF8[79]a",
+        "Canon CR2 (raw)": rb"(II\*\0|MM\0\*)....CR",
+        "TIFF": rb"II[*+]\0|MM\0[*+]",
+        "BMP": rb"BM",
+        "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+        "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+        "JPEG XR": rb"II\xbc\x01",
+        "Photoshop PSD": rb"8BPS",
+        "ICO": rb"\0\0\x01\0",
+        "a Windows cursor": rb"\0\0\x02\0",
+        "ICNS": rb"icns",
+        "OpenEXR": rb"v/1\x01",
+        "Radiance HDR": rb"#\?(RADIANCE|RGBE)",
+        "DDS": rb"DDS ",
+        "QOI": rb"qoif",
+        "FLIF": rb"FLIF",
+        "BPG": rb"BPG\xfb",
+        "PCX": rb"\x0a[\x00-\x05]\x01",
+        "SGI": rb"\x01\xda",
+        "Sun raster": rb"\x59\xa6\x6a\x95",
+        "XCF": rb"gimp xcf",
+        "DjVu": rb"AT&TFORM",
+        "FITS": rb"SIMPLE  =",
+        "DICOM": rb".{128}DICM",
+        "NumPy": rb"\x93NUMPY",
+        "PNM": rb"P[1-7]\s",
+        "Fujifilm RAF (raw)": rb"FUJIFILMCCD-RAW",
+        "Olympus ORF (raw)": rb"IIR[OS]",
+        "Panasonic RW2 (raw)": rb"IIU\0",
+        "PDF": rb"%PDF",
+        "PostScript": rb"%!PS",
+        "WMF": rb"\xd7\xcd\xc6\x9a",
+        "AVI video": rb"RIFF....AVI ",
+        "WebM or Matroska video": rb"\x1a\x45\xdf\xa3",
+        "a ZIP archive": rb"PK\x03\x04",
+        "data compressed by gzip": rb"\x1f\x8b",
+    }.items()
+]
+# ISO media files (ISO/IEC 14496-12) name their kind in brands after `ftyp`; HEVC's come before AV1's, which only adds.
+BRANDS = {
+    "HEIC": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"},
+    "AVIF": {b"avif", b"avis"},
+    "Canon CR3 (raw)": {b"crx "},
+    "HEIF": {b"mif1", b"msf1", b"mif2"},
+}
+TEXTS = {
+    "SVG": (b"<svg",),
+    "an HTML page": (b"<!doctype html", b"<html"),
+    "XML": (b"<?xml", b"<!--"),
+    "JSON": (b"{", b"[", b'"'),
+    "a data: URL": (b"data:",),
+    "text in base64": (b"ivborw0kggo", b"/9j/", b"r0lgod", b"uklgr", b"suqs", b"suk", b"tu0akg"),
+}
+
+
+def identify(content: bytes) -> str | None:
+    """The name of the format, or None where it is not known."""
+    for name, signature in SIGNATURES:
+        if signature.match(content):
+            return name
+    if content.startswith(b"ftyp", 4):
+        return brand(content)
+    return text(content[:4096])
+
+
+def brand(content: bytes) -> str:
+    end = min(int.from_bytes(content[:4], "big"), 256)
+    brands = {content[8:12]} | {content[place : place + 4] for place in range(16, end - 3, 4)}
+    major = content[8:12]
+    for name, known in BRANDS.items():
+        if major in known:
+            if name != "HEIF":
+                return name
+            # A structural brand: the compatible ones say which codec.
+            return next((codec for codec in ("HEIC", "AVIF") if BRANDS[codec] & brands), name)
+    return "MP4 or QuickTime video"
+
+
+def text(start: bytes) -> str | None:
+    """What a body is that begins like text, to tell those who send one how to send the image instead."""
+    lowered = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if b"<svg" in lowered and lowered.startswith(b"<"):
+        return "SVG"
+    return next((name for name, starts in TEXTS.items() if lowered.startswith(starts)), None)
