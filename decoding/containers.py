@@ -8,13 +8,20 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from PIL.TiffImagePlugin import COMPRESSION_INFO
+
 from decoding import tiff
 from decoding.errors import UnsupportedFormat
 
 PNG_HEADER = 8
-PNG_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
+PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT"}
+PNG_TRANSPARENCY = {0: {2}, 2: {6}, 3: range(1, 257)}
+"""Lengths of tRNS that make sense, by colour type: grey, RGB, palette."""
 WEBP_CHUNKS = {b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"}
 WEBP_KEPT_FLAGS = 0x12  # transparency and animation; not profile, EXIF and XMP
+SCALES = (255, 65535)
+"""What may be named as the largest value of a float picture, other than 1; others are statistics, not white."""
+BITS = {"<": {1, 2, 4, 8, 12, 16, 32}, ">": {1, 2, 4, 8, 16, 32}}
 JPEG_DROPPED = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # APP1 … APP13, APP15, comments; JFIF and Adobe tell the colours
 JPEG_EXIF, JPEG_SCAN = 0xE1, 0xDA
 JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
@@ -40,15 +47,17 @@ def essentials(name: str, content: bytes) -> Essentials:
 
 
 def png(content: bytes) -> Essentials:
-    """Chunks with wrong checksums are left out where they are ancillary; a missing end is given back."""
+    """A missing end is given back: all pixels may be there."""
+    if content[12:16] != b"IHDR" or len(content) < PNG_HEADER + 25:
+        return Essentials(content)
     kept, orientation, place = [content[:PNG_HEADER]], 1, PNG_HEADER
     while place + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, place)
         end = place + 12 + length
         chunk = content[place:end]
-        if kind in PNG_CHUNKS:
-            if len(chunk) < 12 + length:
-                chunk = png_chunk(kind, chunk[8 : 8 + length])
+        if len(chunk) < 12 + length:
+            chunk = png_chunk(kind, chunk[8 : 8 + length])
+        if kind in PNG_CHUNKS or (kind == b"tRNS" and names_transparency(chunk, content[25])):
             kept.append(chunk)
         elif kind == b"eXIf":
             orientation = tiff.orientation(chunk[8:-4])
@@ -56,7 +65,13 @@ def png(content: bytes) -> Essentials:
             break
         place = end
     kept.append(png_chunk(b"IEND", b""))
-    return Essentials(b"".join(kept), orientation, bits=content[24] if len(content) > 24 else 8)
+    return Essentials(b"".join(kept), orientation, bits=content[24])
+
+
+def names_transparency(chunk: bytes, colour_type: int) -> bool:
+    """Whether a tRNS chunk, which is ancillary, is whole; decoders leave it out where it is not."""
+    whole = chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4]))
+    return whole and len(chunk) - 12 in PNG_TRANSPARENCY.get(colour_type, ())
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -104,31 +119,35 @@ def webp(content: bytes) -> Essentials:
 def tiff_file(content: bytes) -> Essentials:
     """The decoder sees it upright, and 0 as black where it would not turn the values round itself."""
     directory = tiff.Directory(content)
-    bits = [int(value) for value in directory.values(tiff.BITS)] or [1]
-    sample_format = directory.value(tiff.FORMAT, 1)
-    refuse_ambiguous(directory, bits, sample_format)
-    orientation = directory.orientation
-    if orientation != 1:
-        content = directory.with_value(tiff.ORIENTATION, 1)
+    if not directory.tags:
+        return Essentials(content)
+    refuse_ambiguous(directory)
+    bits, largest = directory.bits, directory.value(tiff.LARGEST, 1)
     white_is_zero = directory.value(tiff.PHOTOMETRIC, 1) == 0 and len(bits) == 1 and bits[0] > 8
-    if white_is_zero:
-        directory.content = content
-        content = directory.with_value(tiff.PHOTOMETRIC, 1)
-    largest = directory.value(tiff.LARGEST, 1)
-    return Essentials(content, orientation, bits[0], white_is_zero, largest if largest in (255, 65535) else 1.0)
+    return Essentials(
+        directory.with_pixels_alone(black_is_zero=white_is_zero),
+        directory.orientation,
+        bits[0],
+        white_is_zero,
+        largest if largest in SCALES else 1.0,
+    )
 
 
-def refuse_ambiguous(directory: tiff.Directory, bits: list[int], sample_format: float) -> None:
+def refuse_ambiguous(directory: tiff.Directory) -> None:
     """Raises UnsupportedFormat where the values have no known black and white, or are in no form that is read."""
     if tiff.DNG in directory.tags:
         raise UnsupportedFormat("this is DNG (raw), of which only a preview could be read; develop it first")
-    widest = max(bits)
-    advice = "convert it to 8 or 16 bits"
-    if sample_format == 3 and widest != 32:
-        raise UnsupportedFormat(f"this is TIFF with {widest}-bit floats; 32-bit ones are accepted, or {advice}")
-    if sample_format == 2:
-        raise UnsupportedFormat(f"this is TIFF with signed {widest}-bit integers, whose black is ambiguous; {advice}")
-    if sample_format not in (1, 3, 4):
-        raise UnsupportedFormat(f"this is TIFF with complex or unknown numbers; {advice}")
-    if sample_format != 3 and widest > 16:
-        raise UnsupportedFormat(f"this is TIFF with {widest}-bit integers, whose white is ambiguous; {advice}")
+    kind, widest = directory.sample_format, max(directory.bits)
+    if kind == tiff.UNSIGNED and widest > 16:
+        problem = "whose white is ambiguous"
+    elif kind == tiff.SIGNED:
+        problem = "whose black is ambiguous"
+    elif kind == tiff.FLOAT and (widest != 32 or len(directory.bits) > 1):
+        problem = "which are not read; one channel of 32-bit floats is"
+    elif kind not in tiff.NAMES or widest not in BITS[directory.order]:
+        problem = "which are not read"
+    elif (method := int(directory.value(tiff.COMPRESSION, 1))) not in COMPRESSION_INFO:
+        problem = f"compressed by method {method}, which is not read"
+    else:
+        return
+    raise UnsupportedFormat(f"this is {directory}, {problem}; convert it to 8 or 16 bits")

@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,7 @@ EXIF_TURNS = {
 JPEG_END = b"\xff\xd9"
 JPEG_NOISE = b"\x5a" * 64
 Image.MAX_IMAGE_PIXELS = None  # `Limits` are checked instead, before anything is decoded
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about tags that decide nothing here
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def damaged(name: str, error: Exception) -> Exception:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
         return error
     if isinstance(error, UnidentifiedImageError):
-        return NotAnImage(f"this {name} is damaged, or of a kind that is not read: its header makes no sense")
+        return NotAnImage(f"this {name} is damaged, or of a kind that is not read")
     return NotAnImage(f"this {name} is damaged: {str(error) or type(error).__name__}")
 
 

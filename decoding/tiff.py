@@ -7,17 +7,26 @@ import contextlib
 import struct
 from dataclasses import dataclass
 
-ORIENTATION, PHOTOMETRIC, BITS, SAMPLES, FORMAT, LARGEST, DNG = 274, 262, 258, 277, 339, 341, 50706
+ORIENTATION, PHOTOMETRIC, COMPRESSION, BITS, FORMAT, LARGEST, DNG = 274, 262, 259, 258, 339, 341, 50706
 NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
 """Of the types of a tag's value: those that are plain numbers, as `struct` has them."""
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+NAMES = {UNSIGNED: "unsigned integers", SIGNED: "signed integers", FLOAT: "floats", 4: "values of no stated kind"}
+FOR_PIXELS = {
+    *(256, 257, BITS, COMPRESSION, PHOTOMETRIC),  # size and values
+    *(266, 273, 277, 278, 279, 284, 292, 293, 317),  # strips and how they are packed
+    *(322, 323, 324, 325, 320, 332, 338, FORMAT),  # tiles, colours, alpha
+    *(347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),  # JPEG inside, YCbCr
+}
 MOST = 4096
 """Tags of a directory, and values of a tag, that are looked at."""
 
 
 @dataclass(frozen=True)
 class Tag:
-    """Where the values of a tag lie in the file, and what `struct` makes of them."""
+    """An entry as it stands in the file, where its values lie, and their layout for `struct`, if they are numbers."""
 
+    entry: bytes
     offset: int
     layout: str
 
@@ -29,33 +38,33 @@ class Directory:
         self.content = content
         self.order = ">" if content[:2] == b"MM" else "<"
         self.tags: dict[int, Tag] = {}
+        self.start = 0
+        self.big = content[2:4] in (b"+\0", b"\0+")
+        self.count, self.offset = (f"{self.order}{kind}" for kind in ("QQ" if self.big else "HI"))
         with contextlib.suppress(struct.error):  # cut short: what was read before counts
             self._read()
 
     def _read(self) -> None:
-        (version,) = struct.unpack_from(f"{self.order}H", self.content, 2)
-        big = version == 43
-        count, offset, inline = ("Q", "Q", 8) if big else ("H", "I", 4)
-        (start,) = struct.unpack_from(f"{self.order}{offset}", self.content, 8 if big else 4)
-        (entries,) = struct.unpack_from(f"{self.order}{count}", self.content, start)
-        entry = struct.Struct(f"{self.order}HH{offset}")
-        first = start + struct.calcsize(f"{self.order}{count}")
+        (self.start,) = struct.unpack_from(self.offset, self.content, 8 if self.big else 4)
+        (entries,) = struct.unpack_from(self.count, self.content, self.start)
+        inline = struct.calcsize(self.offset)
+        head = struct.Struct(f"{self.order}HH{self.offset[-1]}")
         for number in range(min(entries, MOST)):
-            place = first + number * (entry.size + inline)
-            tag, kind, values = entry.unpack_from(self.content, place)
-            if kind not in NUMBERS or not 0 < values <= MOST:
-                continue
-            layout = f"{self.order}{values}{NUMBERS[kind]}"
-            place += entry.size
-            if struct.calcsize(layout) > inline:
-                (place,) = struct.unpack_from(f"{self.order}{offset}", self.content, place)
-            self.tags.setdefault(tag, Tag(place, layout))
+            place = self.start + struct.calcsize(self.count) + number * (head.size + inline)
+            tag, kind, values = head.unpack_from(self.content, place)
+            layout = f"{self.order}{values}{NUMBERS[kind]}" if kind in NUMBERS and 0 < values <= MOST else ""
+            offset = place + head.size
+            if layout and struct.calcsize(layout) > inline:
+                (offset,) = struct.unpack_from(self.offset, self.content, offset)
+            entry = self.content[place : place + head.size + inline]
+            if len(entry) == head.size + inline:
+                self.tags.setdefault(tag, Tag(entry, offset, layout))
 
     def values(self, tag: int) -> tuple[float, ...]:
         """The numbers of a tag; none where it is absent, of another type or outside the file."""
         found = self.tags.get(tag)
         try:
-            return struct.unpack_from(found.layout, self.content, found.offset) if found else ()
+            return struct.unpack_from(found.layout, self.content, found.offset) if found and found.layout else ()
         except struct.error:
             return ()
 
@@ -68,11 +77,31 @@ class Directory:
         orientation = self.value(ORIENTATION, 1)
         return int(orientation) if orientation in range(1, 9) else 1
 
-    def with_value(self, tag: int, value: int) -> bytes:
-        """The file with the first value of a tag that is there replaced."""
-        found, changed = self.tags[tag], bytearray(self.content)
-        struct.pack_into(f"{self.order}{found.layout[-1]}", changed, found.offset, value)
-        return bytes(changed)
+    @property
+    def bits(self) -> list[int]:
+        """Of each channel."""
+        return [int(bits) for bits in self.values(BITS)] or [1]
+
+    @property
+    def sample_format(self) -> int:
+        return int(self.value(FORMAT, UNSIGNED))
+
+    def __str__(self) -> str:
+        bits, numbers = self.bits, NAMES.get(self.sample_format, "numbers of an unknown kind")
+        channels = f"{len(bits)} channels of " if len(bits) > 1 else ""
+        return f"TIFF with {channels}{max(bits)}-bit {numbers}"
+
+    def with_pixels_alone(self, black_is_zero: bool) -> bytes:
+        """The file with nothing in its directory but what decoding needs, and no other directory after it.
+
+        `black_is_zero`: it says so, whatever it said before.
+        """
+        kept = {tag: found.entry for tag, found in sorted(self.tags.items()) if tag in FOR_PIXELS}
+        if black_is_zero:
+            kept[PHOTOMETRIC] = struct.pack(f"{self.order}HH{self.offset[-1]}H", PHOTOMETRIC, 3, 1, 1)
+            kept[PHOTOMETRIC] = kept[PHOTOMETRIC].ljust(20 if self.big else 12, b"\0")
+        directory = struct.pack(self.count, len(kept)) + b"".join(kept.values()) + struct.pack(self.offset, 0)
+        return self.content[: self.start] + directory + self.content[self.start + len(directory) :]
 
 
 def orientation(exif: bytes) -> int:
