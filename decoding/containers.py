@@ -14,6 +14,7 @@ from decoding import tiff
 from decoding.errors import UnsupportedFormat
 
 PNG_HEADER = 8
+PNG_END = bytes(4) + b"IEND\xaeB`\x82"
 PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT"}
 PNG_TRANSPARENCY = {0: {2}, 2: {6}, 3: range(1, 257)}
 """Lengths of tRNS that make sense, by colour type: grey, RGB, palette."""
@@ -64,7 +65,7 @@ def png(content: bytes) -> Essentials:
         elif kind == b"IEND":
             break
         place = end
-    kept.append(png_chunk(b"IEND", b""))
+    kept.append(PNG_END)
     return Essentials(b"".join(kept), orientation, bits=content[24])
 
 
