@@ -18,7 +18,7 @@ if "HEIC" in PLUGINS:
     import pillow_heif
 
     pillow_heif.options.DECODE_THREADS = 1
-    pillow_heif.options.THUMBNAILS = False
+    pillow_heif.options.THUMBNAILS = pillow_heif.options.AUX_IMAGES = pillow_heif.options.DEPTH_IMAGES = False
     pillow_heif.register_heif_opener()
 
 Mode = Literal["L", "RGB"]
