@@ -5,6 +5,8 @@ import zlib
 from service.errors import BadEncoding, BodyTooLarge, UnsupportedEncoding
 
 ACCEPTED = "gzip, deflate"
+MAX_MEMBERS = 16
+"""A gzip file may be several, one after another (RFC 1952, section 2.2)."""
 
 
 def decode(content: bytes, encoding: str, max_bytes: int) -> bytes:
@@ -13,10 +15,12 @@ def decode(content: bytes, encoding: str, max_bytes: int) -> bytes:
     Raises UnsupportedEncoding, BadEncoding or BodyTooLarge.
     """
     window_bits = bits(encoding)
-    unpacked = bytearray()
-    while window_bits is not None:
-        if window_bits == zlib.MAX_WBITS and not zlib_wrapped(content):
-            window_bits = -zlib.MAX_WBITS  # some clients take 'deflate' by its word and leave out the wrapper
+    if window_bits is None:
+        return content
+    if window_bits == zlib.MAX_WBITS and not zlib_wrapped(content):
+        window_bits = -zlib.MAX_WBITS  # some clients take 'deflate' by its word and leave out the wrapper
+    unpacked = b""
+    for _ in range(MAX_MEMBERS):
         decompressor = zlib.decompressobj(window_bits)
         try:
             unpacked += decompressor.decompress(content, max_bytes + 1 - len(unpacked))
@@ -28,8 +32,8 @@ def decode(content: bytes, encoding: str, max_bytes: int) -> bytes:
             raise BadEncoding(f"the body, in {encoding}, is cut short")
         content = decompressor.unused_data.lstrip(b"\0")
         if not content:
-            return bytes(unpacked)
-    return content
+            return unpacked
+    raise BadEncoding(f"the body, in {encoding}, has more than {MAX_MEMBERS} members")
 
 
 def bits(encoding: str) -> int | None:

@@ -4,9 +4,10 @@ import re
 
 from service.errors import UnsupportedBody
 
-HEAD, SNIFFED = 64, 1024
+START, HEAD = 24, 1024
 """Bytes that tell text from pictures, and bytes that tell which text it is."""
-CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\n\f\r"))
+NO_TEXT = bytes({*range(0x20), 0x7F, 0xC0, 0xC1, *range(0xF5, 0x100)} - set(b"\t\n\f\r"))
+"""Control characters, and what UTF-8 never has."""
 HOW = (
     "send the bytes of the file as the body (curl --data-binary @FILE) or as the field 'image' of a multipart form "
     "(curl -F image=@FILE)"
@@ -28,8 +29,8 @@ def refuse(content: bytes, content_type: str, where: str) -> None:
 
 def is_text(content: bytes) -> bool:
     """The beginning of every picture has bytes that no text has."""
-    head = content[:HEAD]
-    return len(head.translate(None, CONTROLS)) == len(head)
+    start = content[:START]
+    return len(start.translate(None, NO_TEXT)) == len(start)
 
 
 def describe(content: bytes, media_type: str) -> str | None:
@@ -44,17 +45,17 @@ def describe(content: bytes, media_type: str) -> str | None:
 
 
 def describe_text(content: bytes, media_type: str) -> str | None:
-    head = content[:SNIFFED].removeprefix(b"\xef\xbb\xbf").lstrip()
+    head = content[:HEAD].removeprefix(b"\xef\xbb\xbf").lstrip()
     if not head:
         return None
+    if PART.match(head):
+        return f"a multipart body whose Content-Type is {media_type or 'missing'}, not multipart/form-data"
     if DATA_URL.match(head):
         return "a data: URL"
-    if BASE64.fullmatch(head.split(maxsplit=1)[0][:HEAD]):
+    if BASE64.fullmatch(head.split(maxsplit=1)[0]):
         return "text, as in base64"
     if JSON.match(head) or media_type == "application/json" or media_type.endswith("+json"):
         return "JSON with 'instances', as for TensorFlow Serving" if b'"instances"' in content else "JSON"
-    if PART.match(head):
-        return f"a multipart body whose Content-Type is {media_type or 'missing'}, not multipart/form-data"
     if FIELD.match(head) and (media_type == URLENCODED or head.startswith(b"image=")):
         return "an urlencoded form"
     return None
