@@ -48,7 +48,7 @@ def main() -> None:
     settings = CliApp.run(Settings)
     try:
         app = create_app(settings)
-        sockets = [dual_stack(settings.port)] if settings.host == "::" else None
+        sockets = [dual_stack(settings.port)] if stands_for_all(settings.host) else None
     except (ServiceError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     gc.collect()
@@ -70,6 +70,14 @@ def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=round(settings.shutdown_timeout_ms / 1000) or 1,
     )
+
+
+def stands_for_all(host: str) -> bool:
+    """`host` is `::`, however it is written."""
+    try:
+        return not any(socket.inet_pton(socket.AF_INET6, host))
+    except OSError:
+        return False
 
 
 def dual_stack(port: int) -> socket.socket:

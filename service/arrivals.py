@@ -1,4 +1,4 @@
-"""What is done with every request first: its arrival is stamped, its spelling evened out, its status counted."""
+"""What is done with every request first: its arrival is stamped, its path and method normalised, its status counted."""
 
 from collections.abc import Callable
 

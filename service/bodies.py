@@ -39,7 +39,8 @@ async def read(request: Request, limits: BodyLimits) -> tuple[bytes, Options]:
 async def receive_all(request: Request, limits: BodyLimits) -> bytes:
     """The body, without its Content-Encoding. Raises RequestError."""
     encoding = ", ".join(request.headers.getlist("content-encoding"))
-    encodings.bits(encoding)  # refused before anything is read
+    if encoding:
+        encodings.bits(encoding)  # refused before anything is read
     try:
         async with asyncio.timeout(limits.timeout):
             content = await Request(request.scope, limited(request, limits.max_bytes)).body()

@@ -15,7 +15,7 @@ HOW = (
 JSON = re.compile(rb"""[\[{]\s*(["\[{\]}\d-]|true|false|null)""")
 DATA_URL = re.compile(rb'"?data:', re.IGNORECASE)
 BASE64 = re.compile(rb'"?[A-Za-z0-9+/_-]{24,}={0,2}"?')
-PART = re.compile(rb"--[^\r\n]+\r?\n(.+\r?\n)*?content-", re.IGNORECASE)
+PART = re.compile(rb"--[^\r\n]+\r?\n([^\r\n]+\r?\n)*?content-", re.IGNORECASE)
 URLENCODED = "application/x-www-form-urlencoded"
 FIELD = re.compile(rb"[\w.%+*\[\]~-]+=")
 

@@ -226,6 +226,12 @@ def test_a_form_that_cannot_be_read_says_why(server: Server, content: bytes, con
     assert named.lower() in error.lower()
 
 
+@pytest.mark.parametrize("line", [b"a\r\n", b"a", b"-", b"\r\n", b'["', b"a=", b"%"])
+def test_no_text_takes_long_to_be_described(line: bytes) -> None:
+    for start in (b"", b"--x\r\n", b"{", b"image="):
+        foreign.describe(start + line * 100_000, "application/x-www-form-urlencoded")
+
+
 @pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 @pytest.mark.parametrize("color", [0, 32, 255])
 def test_no_picture_is_taken_for_text(name: str, color: int) -> None:

@@ -215,7 +215,7 @@ def test_the_documentation_needs_nothing_from_elsewhere(server: Server) -> None:
 
 @needs_ipv6
 def test_both_families_are_served_where_all_addresses_are() -> None:
-    with Server("--host", "::") as server:
+    with Server("--host", "0::0") as server:
         port = server.client.base_url.port
         for host in ("127.0.0.1", "[::1]"):
             response = server.client.get(f"http://{host}:{port}/health/live")
