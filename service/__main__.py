@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import gc
+import socket
 import sys
-from socket import socket
 from types import FrameType
 
 import uvicorn
@@ -12,6 +12,8 @@ from fastapi import FastAPI
 from pydantic_settings import CliApp
 
 from service.app import create_app
+from service.connection import Connection
+from service.cors import allow_origins
 from service.errors import ServiceError
 from service.settings import Settings
 
@@ -32,30 +34,60 @@ class DrainingServer(uvicorn.Server):
             return
         self.loop.call_soon_threadsafe(self.loop.call_later, self.drain_delay, super().handle_exit, sig, frame)
 
-    async def serve(self, sockets: list[socket] | None = None) -> None:
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if sockets is not None:
+            self._log_started_message(sockets)
 
 
 def main() -> None:
     settings = CliApp.run(Settings)
     try:
         app = create_app(settings)
-    except (ServiceError, ValueError) as error:
+        sockets = [dual_stack(settings.port)] if stands_for_all(settings.host) else None
+    except (ServiceError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="info",
-        access_log=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=round(settings.shutdown_timeout_ms / 1000) or 1,
-    )
     gc.collect()
     gc.freeze()  # all that is here stays: to look through it for garbage would hold up requests for tens of ms
     with contextlib.suppress(KeyboardInterrupt):
-        DrainingServer(config, app, settings.drain_delay_ms / 1000).run()
+        DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000).run(sockets)
 
 
-main()
+def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        allow_origins(app, settings.cors_origins),
+        host=settings.host,
+        port=settings.port,
+        http=Connection,
+        ws="none",
+        log_level="info",
+        access_log=False,
+        proxy_headers=settings.forwarded_allow_ips != "",
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        timeout_graceful_shutdown=round(settings.shutdown_timeout_ms / 1000) or 1,
+    )
+
+
+def stands_for_all(host: str) -> bool:
+    """`host` is `::`, however it is written."""
+    try:
+        return not any(socket.inet_pton(socket.AF_INET6, host))
+    except OSError:
+        return False
+
+
+def dual_stack(port: int) -> socket.socket:
+    """All addresses of both families, not yet listening. asyncio would bind `::` for IPv6 alone. Raises OSError."""
+    both = socket.socket(socket.AF_INET6)
+    both.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    both.bind(("::", port))
+    return both
+
+
+if __name__ == "__main__":
+    main()

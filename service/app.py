@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from decoding import Limits
 from service import __version__, artifact
@@ -69,7 +70,12 @@ def create_app(settings: Settings) -> FastAPI:
         engine.close()
         await asyncio.to_thread(thread.join)
 
-    app = FastAPI(
+    app = FastAPIOffline(
+        redoc_url=None,
+        static_url="/docs/static",
+        swagger_ui_parameters={"validatorUrl": None},
+        root_path=settings.root_path,
+        redirect_slashes=False,
         title="anytime",
         version=__version__,
         description="Image classification within the time it is given: the answer comes from the first exit of the "

@@ -1,4 +1,4 @@
-"""When a request arrived, and with which status it was answered."""
+"""What is done with every request first: its arrival is stamped, its path and method normalised, its status counted."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,11 @@ COUNTED = ("/predict",)
 
 
 class Arrivals:
-    """Stamps `scope["state"]["arrival"]` before anything else is done, and counts responses to predictions."""
+    """Stamps `scope["state"]["arrival"]` before anything else is done, and counts responses to predictions.
+
+    HEAD is asked of the routes as GET, for the web server leaves out the content by itself. A slash at the end of a
+    path is dropped: a redirection would lose the body with many clients.
+    """
 
     def __init__(self, app: ASGIApp, clock: Callable[[], float], observe: Callable[[int], None]) -> None:
         self.app = app
@@ -19,8 +23,13 @@ class Arrivals:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         scope.setdefault("state", {})["arrival"] = self.clock()
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path.endswith("/") and path != "/":
+            scope["path"], path = scope["path"][:-1], path[:-1]
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
 
-        if scope["path"] not in COUNTED:
+        if path not in COUNTED:
             return await self.app(scope, receive, send)
         status = 500  # what the server answers when the application fails before it has answered
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pydantic import ValidationError
-from starlette.datastructures import QueryParams, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from service.errors import BadForm, BodyTimeout, BodyTooLarge, InvalidParameter
+from service import encodings, foreign, forms
+from service.errors import BodyTimeout, BodyTooLarge, InvalidParameter
 from service.schemas import Options
 
 
@@ -24,14 +24,31 @@ class BodyLimits:
 
 async def read(request: Request, limits: BodyLimits) -> tuple[bytes, Options]:
     """The image and the options of a multipart or raw body. Raises RequestError."""
-    request = Request(request.scope, limited(request, limits.max_bytes))
+    content = await receive_all(request, limits)
+    content_type = request.headers.get("content-type", "")
+    query: bytes = request.scope["query_string"]
+    # By both, for the wrong type is often sent with an image.
+    if content_type.lower().startswith("multipart/form-data") and foreign.is_text(content):
+        image, fields = await forms.read(content, content_type, max_fields=1 + len(Options.model_fields))
+        foreign.refuse(image, "", "the field 'image'")
+        return image, parse_options({**QueryParams(query), **fields})
+    foreign.refuse(content, content_type, "the body")
+    return content, query_options(query)
+
+
+async def receive_all(request: Request, limits: BodyLimits) -> bytes:
+    """The body, without its Content-Encoding. Raises RequestError."""
+    encoding = ", ".join(request.headers.getlist("content-encoding"))
+    if encoding:
+        encodings.bits(encoding)  # refused before anything is read
     try:
         async with asyncio.timeout(limits.timeout):
-            if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-                return await read_form(request)
-            return await request.body(), query_options(request.scope["query_string"])
+            content = await Request(request.scope, limited(request, limits.max_bytes)).body()
     except TimeoutError as error:
         raise BodyTimeout(f"the body did not arrive within {limits.timeout:g} s") from error
+    if not encoding:
+        return content
+    return await asyncio.to_thread(encodings.decode, content, encoding, limits.max_bytes)
 
 
 def limited(request: Request, max_bytes: int) -> Receive:
@@ -50,23 +67,6 @@ def limited(request: Request, max_bytes: int) -> Receive:
         return message
 
     return receive
-
-
-async def read_form(request: Request) -> tuple[bytes, Options]:
-    try:
-        form = await request.form(max_files=1, max_fields=len(Options.model_fields))
-    except HTTPException as error:
-        raise BadForm(f"the form cannot be read: {error.detail}") from error
-    except (UnicodeError, LookupError) as error:
-        raise BadForm(f"the form's character set cannot be read: {error}") from error
-    try:
-        image = form.get("image")
-        if not isinstance(image, UploadFile):
-            raise BadForm("the form has no file field 'image'")
-        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        return await image.read(), parse_options({**request.query_params, **fields})
-    finally:
-        await form.close()
 
 
 @lru_cache(maxsize=16)

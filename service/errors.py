@@ -3,11 +3,11 @@
 ServiceError
 ├── ArtifactError                      the artifact cannot be served; stops the start
 └── RequestError                       the client is told `code` and the message
-    ├── EmptyBody              400     BadForm 400
+    ├── EmptyBody              400     BadForm 400     BadEncoding 400
     ├── UnknownModel           404
     ├── BodyTimeout            408
     ├── ImageTooLarge          413     BodyTooLarge 413
-    ├── NotAnImage             415     UnsupportedFormat 415
+    ├── NotAnImage             415     UnsupportedFormat 415     UnsupportedBody 415     UnsupportedEncoding 415
     ├── InvalidParameter       422     BudgetMissing 422     BudgetTooSmall 422 *
     ├── QueueFull              429 *
     ├── EngineFailed           500
@@ -48,6 +48,10 @@ class BadForm(RequestError):
     code = "bad_form"
 
 
+class BadEncoding(RequestError):
+    code = "bad_encoding"
+
+
 class UnknownModel(RequestError):
     status = 404
     code = "unknown_model"
@@ -76,6 +80,18 @@ class NotAnImage(RequestError):
 class UnsupportedFormat(RequestError):
     status = 415
     code = "unsupported_format"
+
+
+class UnsupportedBody(RequestError):
+    """An image in a wrapping of another interface, such as JSON."""
+
+    status = 415
+    code = "unsupported_body"
+
+
+class UnsupportedEncoding(RequestError):
+    status = 415
+    code = "unsupported_encoding"
 
 
 class InvalidParameter(RequestError):

@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service import bodies
+from service import bodies, encodings
 from service.bodies import BodyLimits
-from service.errors import RequestError, UnknownModel
+from service.errors import BodyTimeout, RequestError, UnknownModel, UnsupportedEncoding
 from service.predictor import Predictor
 from service.schemas import Error, ModelDescription, ModelList, Options, Prediction
 
@@ -24,10 +24,13 @@ CLIENT_LEFT = 499
 SOON = 0.02
 """Seconds within which most answers are out. A client is watched from then on, not before: every watch costs time."""
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Error, "description": "Empty body, or a form that cannot be read"},
+    400: {"model": Error, "description": "Empty body, or a form or an encoding that cannot be read"},
     408: {"model": Error, "description": "The body did not arrive in time"},
     413: {"model": Error, "description": "Too many bytes or pixels"},
-    415: {"model": Error, "description": "Not an image, or a format that is not accepted"},
+    415: {
+        "model": Error,
+        "description": "Not an image, or a format, an encoding or a kind of body that is not accepted",
+    },
     422: {
         "model": Error,
         "description": "A parameter is missing or out of range, or the budget is below what exit 1 needs",
@@ -58,7 +61,7 @@ def add_routes(app: FastAPI, predictor: Predictor, limits: BodyLimits) -> None:
         """Classify one image within `latency_budget_ms`.
 
         Send a multipart form with the file field `image` and the options as fields, or the image as the raw
-        body and the options in the query.
+        body and the options in the query. Either may have a `Content-Encoding` of gzip or deflate.
         """
         try:
             content, options = await bodies.read(request, limits)
@@ -114,17 +117,27 @@ def add_routes(app: FastAPI, predictor: Predictor, limits: BodyLimits) -> None:
         response = error_response(error.status, error.code, str(error))
         if error.retry_after is not None:
             response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        if isinstance(error, UnsupportedEncoding):
+            response.headers["Accept-Encoding"] = encodings.ACCEPTED
+        if isinstance(error, BodyTimeout):
+            response.headers["Connection"] = "close"  # the rest of the body is not waited for
         return response
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         codes = {404: "not_found", 405: "method_not_allowed"}
-        message = f"{request.method} {request.url.path}: {error.detail}"
-        return error_response(error.status_code, codes.get(error.status_code, "http_error"), message)
+        message = f"{request.method} {request.scope['path']}: {error.detail}"
+        response = error_response(error.status_code, codes.get(error.status_code, "http_error"), message)
+        response.headers.update(error.headers or {})
+        if response.headers.get("Allow") == "GET":
+            response.headers["Allow"] = "GET, HEAD"
+        return response
 
     @app.exception_handler(Exception)
     async def unexpected_error(_: Request, __: Exception) -> JSONResponse:
-        return error_response(500, "internal_error", "the server failed; its log says why")
+        response = error_response(500, "internal_error", "the server failed; its log says why")
+        response.headers["Connection"] = "close"  # as uvicorn does once it has logged the error
+        return response
 
 
 def error_response(status: int, code: str, message: str) -> JSONResponse:

@@ -23,6 +23,20 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    root_path: str = Field(
+        "", pattern=r"^(/[^/?#]+)*$", description="path under which a proxy shows this server, such as /anytime"
+    )
+    forwarded_allow_ips: str = Field(
+        "",
+        description="addresses and networks, separated by commas, of proxies whose X-Forwarded-For and "
+        "X-Forwarded-Proto are believed; * for any. None unless given",
+    )
+    cors_origins: str = Field(
+        "",
+        pattern=r"^(\*|https?://[^/,\s]+(,\s*https?://[^/,\s]+)*)?$",
+        description="origins, separated by commas, whose pages may ask from a browser, such as "
+        "https://example.org; * for any. None unless given",
+    )
     model: Path = Field(EMBEDDED_MODEL, description="path of the artifact; default: the embedded model")
     default_budget_ms: Milliseconds | None = Field(
         None,

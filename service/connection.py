@@ -1,0 +1,151 @@
+"""The HTTP connection of a client: uvicorn's protocol with what it leaves undone."""
+
+import asyncio
+from typing import Any, cast
+
+import httptools
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from service.routes import error_response
+
+LINGER = 5.0
+"""Most seconds in which a client may go on sending after its answer, where the connection is to be closed."""
+
+
+class Connection(HttpToolsProtocol):
+    """Ignores an offer to upgrade, as HTTP allows (RFC 9110, section 7.8), and tells errors of the protocol as JSON.
+
+    httptools takes an offer for accepted: it skips the body and ends at the head. So the head is then read once more
+    without the offer.
+    """
+
+    broken = False
+    """Bytes that are no HTTP have come; what follows them has no meaning."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.transport = StagedTransport(transport, self)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        unread: bytes | memoryview = data
+        try:
+            while (end_of_head := self.feed(unread)) is not None:
+                unread = memoryview(unread)[end_of_head:]
+                head = self.head_without_offer()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.feed(head)
+        except httptools.HttpParserError as error:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response(f"the request is not valid HTTP/1.1: {error}")
+
+    def feed(self, data: bytes | memoryview) -> int | None:
+        """Parse `data`: all of it, or up to the end of a head that offers an upgrade, which is returned."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            end: int = offer.args[0]
+            return end
+        return None
+
+    def head_without_offer(self) -> bytes:
+        """Raises HttpParserError for CONNECT, which is no offer: what follows it is for somebody else."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("CONNECT is not accepted")
+        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_headers_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer bytes that are no HTTP, after the requests before them, and close."""
+        cycle, refusal = self.cycle, error_response(400, "bad_request", msg)
+        refusal.headers["Connection"] = "close"
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.more_body:
+                cycle.on_response = lambda: self.send_400_response(msg)
+                return
+            if self.pipeline:
+                self.pipeline[0] = (cycle, cast(ASGI3Application, refusal))
+                return
+            cycle.disconnected = True  # the rest of its body will not come
+            cycle.message_event.set()
+        self.broken = True
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            head = [b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % header for header in refusal.raw_headers), b"", b""]
+            self.transport.write(b"\r\n".join(head) + refusal.body)
+        self.transport.close()
+
+    @property
+    def arriving(self) -> bool:
+        """The client may be in the middle of sending."""
+        return self.broken or (self.cycle is not None and self.cycle.more_body)
+
+
+def closing_unless_read(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    """For a request that expects `100 Continue`: an answer instead of it leaves open whether the body comes.
+
+    So the connection is closed then, and the answer says so.
+    """
+
+    async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def closing_send(message: ASGISendEvent) -> None:
+            if cycle.waiting_for_100_continue:
+                cycle.keep_alive = False
+            await send(message)
+
+        await app(scope, receive, closing_send)
+
+    return answer
+
+
+class StagedTransport(asyncio.Transport):
+    """Closes in stages while the client sends (RFC 9112, section 9.6), or the reset would take its answer from it."""
+
+    def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
+        self.transport = transport
+        self.connection = connection
+        self.half_closed = False
+        self.write = transport.write  # type: ignore[method-assign]
+        self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
+        self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.transport.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self.half_closed or self.transport.is_closing()
+
+    def close(self) -> None:
+        if self.is_closing() or not self.connection.arriving:
+            self.transport.close()
+            return
+        self.half_closed = True
+        self.connection.flow.resume_reading()
+        self.transport.set_protocol(Dropping(self.transport, self.connection))
+        self.transport.write_eof()
+
+
+class Dropping(asyncio.Protocol):
+    """Drops what comes until the client closes too, or LINGER is over."""
+
+    def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
+        self.connection = connection
+        self.timer = connection.loop.call_later(LINGER, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.timer.cancel()
+        self.connection.connection_lost(exc)
