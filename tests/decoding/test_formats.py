@@ -1,6 +1,5 @@
 """What came is named, whatever it was."""
 
-import base64
 import errno
 import struct
 
@@ -37,10 +36,7 @@ def iso(brand: bytes, *others: bytes) -> bytes:
         (iso(b"isom", b"avc1"), UnsupportedFormat, "video"),
         (b"II*\0\x10\0\0\0CR\2\0" + bytes(20), UnsupportedFormat, "Canon CR2"),
         (b"8BPS" + bytes(20), UnsupportedFormat, "Photoshop"),
-        (b'{"instances": []}', NotAnImage, "this is JSON; send the bytes of the image itself"),
-        (b"data:image/png;base64,AAAA", NotAnImage, "this is a data: URL; send the bytes"),
-        (base64.b64encode(PNG), NotAnImage, "this is text in base64; send the bytes"),
-        (base64.b64encode(encoded(BOOT, "JPEG")), NotAnImage, "this is text in base64"),
+        (b'<?xml version="1.0"?><kml>', NotAnImage, "this is XML; send the bytes of the image itself"),
         (b"<!DOCTYPE html><html>", NotAnImage, "this is an HTML page"),
         (PNG[:60], NotAnImage, "this PNG is damaged"),
         (encoded(BOOT, "GIF")[:200], NotAnImage, "this GIF is damaged"),

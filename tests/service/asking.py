@@ -7,8 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.server import Server
 from service.schemas import Prediction
+from service.settings import Settings
 
 NO_LIMIT = {"latency_budget_ms": "inf"}
+BODY_LIMIT: int = Settings.model_fields["max_body_bytes"].default
 
 
 def png(image: Image.Image) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.server import Server
-from tests.service.asking import NO_LIMIT
+from tests.service.asking import BODY_LIMIT, NO_LIMIT
 
 BOOT = Path(__file__).parents[1] / "data" / "ankle-boot.png"
 TARGET = b"/predict?latency_budget_ms=inf"
@@ -158,7 +158,7 @@ def test_an_answer_instead_of_the_expected_continue_closes(server: Server) -> No
 @pytest.mark.parametrize(("more", "version"), [(b"", b"1.1"), (b"Connection: close\r\n", b"1.1"), (b"", b"1.0")])
 def test_a_body_that_is_refused_may_be_sent_to_its_end(server: Server, more: bytes, version: bytes) -> None:
     """Many clients read no answer before all of theirs is sent; a reset would take it from them."""
-    body = bytes(20 * 2**20)
+    body = bytes(2 * BODY_LIMIT)
     with wire(server) as sending:
         sending.send(post(body, more, version), 100)
         answer = sending.answer()

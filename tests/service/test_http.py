@@ -12,7 +12,7 @@ from benchmarks.server import Server
 from service.artifact import Artifact
 from service.policy import Reason
 from service.schemas import Error, Prediction
-from tests.service.asking import NO_LIMIT, ask, png
+from tests.service.asking import BODY_LIMIT, NO_LIMIT, ask, png
 from training import data
 
 
@@ -99,7 +99,7 @@ def test_the_model_says_what_its_operating_points_promise(server: Server, embedd
         (NO_LIMIT, b"these are words", 415, "not_an_image"),
         (NO_LIMIT, b"\x00\x00\x01\x00\x01\x00" + b"\x00" * 40, 415, "unsupported_format"),
         (NO_LIMIT, png(Image.new("1", (5000, 5000))), 413, "image_too_large"),
-        (NO_LIMIT, b"\x00" * (10 * 2**20 + 1), 413, "body_too_large"),
+        (NO_LIMIT, bytes(BODY_LIMIT + 1), 413, "body_too_large"),
         ({}, None, 422, "missing_latency_budget_ms"),
         ({"latency_budget_ms": "soon"}, None, 422, "invalid_latency_budget_ms"),
         ({"latency_budget_ms": ""}, None, 422, "invalid_latency_budget_ms"),
@@ -143,7 +143,9 @@ def test_bad_forms_are_named(server: Server) -> None:
 
 
 def test_a_body_without_a_length_is_limited_too(server: Server) -> None:
-    response = server.client.post("/predict", content=(b"\x00" * 2**20 for _ in range(11)), params=NO_LIMIT)
+    response = server.client.post(
+        "/predict", content=(bytes(2**20) for _ in range(BODY_LIMIT // 2**20 + 1)), params=NO_LIMIT
+    )
     assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
 
 
