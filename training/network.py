@@ -10,6 +10,7 @@ from training.backbones.cifar import Layout
 from training.backbones.sections import Shape, macs
 from training.config import TrainConfig
 from training.exits import Exit, last_exit, shallow_exit
+from training.strided import subsample
 
 
 class Outputs(NamedTuple):
@@ -48,6 +49,7 @@ class MultiExitNetwork(nn.Module):
         self.sections = nn.ModuleList(sections)
         self.exits = nn.ModuleList(exits)
         self.gradient_equilibrium = gradient_equilibrium
+        subsample(self)
 
     def forward(self, images: Tensor) -> Outputs:
         """`images`: N×C×H×W, normalised."""
