@@ -6,9 +6,8 @@ RUN python -m venv /opt/anytime
 COPY pyproject.toml constraints.txt LICENSE README.md ./
 COPY decoding decoding
 COPY service service
-# The folders of training and export stay outside: the server needs neither, and no torch.
-RUN mkdir training export \
- && /opt/anytime/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[${EXTRA}]"
+# Training and export stay outside: the server needs neither, and no torch.
+RUN /opt/anytime/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[${EXTRA}]"
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --no-create-home --uid 10001 anytime
