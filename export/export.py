@@ -20,11 +20,12 @@ from export.precision import Calibrated, Precision, below, check, compare, in_pr
 from export.quantisation import BATCH, IMAGES
 from export.summary import lines
 from export.verification import VerificationError, run, verify
-from training import checkpoint, datasets
+from training import checkpoint, datasets, manifest
 from training.checkpoint import MACHINE, Checkpoint
 from training.config import TrainConfig
 from training.data import Splits
 from training.evaluate import exit_logits
+from training.manifest import Origin
 from training.revision import git_revision
 
 VERIFIED_IMAGES = 256  # the first of the validation split
@@ -59,7 +60,9 @@ class ExportConfig(BaseSettings):
 
 
 def export(config: ExportConfig) -> None:
-    """Raises ValueError for a source that is neither, VerificationError if the graph is not the network."""
+    """Raises ValueError for a source that is neither or was made with other images than there are now,
+    VerificationError if the graph is not the network.
+    """
     model, network, splits = opened(config)
     made = calibrated(model, network, splits)
     if config.precision != network.provenance["precision"]:
@@ -81,9 +84,11 @@ def opened(config: ExportConfig) -> tuple[onnx.ModelProto, Network, Splits]:
         network = known(before, name)
         if (precision := network.provenance["precision"]) not in {"fp32", config.precision}:
             raise ValueError(f"{config.source} is in {precision}: only from fp32 can {config.precision} be made")
-        return model, network, datasets.load(data_settings(before["provenance"]["training"], places))
+        kept = before["provenance"].get("images")
+        source = Origin(config.source, manifest.unpacked(kept) if kept else None)
+        return model, network, datasets.load(data_settings(before["provenance"]["training"], places), source)
     trained = checkpoint.load(config.source)
-    splits = datasets.load(data_settings(trained.config, places))
+    splits = datasets.load(data_settings(trained.config, places), Origin(config.source, trained.manifest))
     sha256 = hashlib.sha256(config.source.read_bytes()).hexdigest()
     return *converted(trained, splits, name, sha256), splits
 
@@ -142,6 +147,7 @@ def converted(trained: Checkpoint, splits: Splits, name: str, sha256: str) -> tu
             "epochs": trained.epochs_done,
             "training_seconds": sum(row["seconds"] for row in trained.history),
             "split_sizes": trained.split_sizes,
+            **({"images": trained.manifest.summary()} if trained.manifest else {}),
             "results": without(trained.results, {"settings", "environment"}),
             **origin(),
         },

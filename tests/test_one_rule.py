@@ -106,7 +106,7 @@ def test_every_mode_has_the_same_pixels_and_answers_everywhere(run: tuple[TrainC
         for form, content in corpus.items():
             if number == 0 or form == "png-L":
                 (tmp_path / "test" / name / f"{form}.{form.partition('-')[0]}").write_bytes(content)
-    files = datasets.read(config.model_copy(update={"data": tmp_path}), train=False)[0]
+    files = datasets.read(config.model_copy(update={"data": tmp_path}), train=False).images
     assert isinstance(files, data.Files)
     contents = [Path(file).read_bytes() for file in files.paths]
     seen = torch.cat(list(files.batches(8))).numpy()

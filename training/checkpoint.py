@@ -1,14 +1,16 @@
 """A run on disk: everything needed to go on with it, to rebuild its network, and to say how it was made."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-from training.config import TrainConfig
+from training import manifest
+from training.config import IN_FILES, TrainConfig
+from training.manifest import Manifest
 from training.network import MultiExitNetwork, build
 
 
@@ -19,7 +21,8 @@ class Checkpoint:
     `network`, `averaged` (weights averaged over the steps, empty without), `optimizer` and `scaler` are state dicts.
     `step` counts all steps done; `loss` (a sum over steps) and `seconds` belong to the epoch that is not finished.
     `history` has a row per finished epoch; `results` holds the final figures of the finished run. `environment`
-    names versions and the machine.
+    names versions and the machine. `images`: the manifest of what training and validation images were drawn from,
+    packed; older checkpoints have none.
     """
 
     config: dict[str, Any]
@@ -39,6 +42,11 @@ class Checkpoint:
     history: list[dict[str, float]]
     results: dict[str, Any]
     environment: dict[str, str]
+    images: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> Manifest | None:
+        return manifest.unpacked(self.images) if self.images else None
 
     @property
     def epochs_done(self) -> int:
@@ -74,15 +82,27 @@ def resumable(path: Path, config: TrainConfig) -> Checkpoint | None:
     if not path.exists():
         return None
     before = load(path)
-    measured = {name for name in MEASURED if getattr(config, name) == "auto"}
-    wanted, made = (one.model_dump(mode="json", exclude=MACHINE | measured) for one in (config, before.settings()))
+    apart = MACHINE | open_choices(config) | unused(config.dataset)
+    wanted, made = (one.model_dump(mode="json", exclude=apart) for one in (config, before.settings()))
     differing = sorted(name for name, value in wanted.items() if made[name] != value)
     if differing:
         raise ValueError(f"{path} was made with another {', '.join(differing)}; give another --out")
     return before
 
 
+def open_choices(config: TrainConfig) -> set[str]:
+    """Settings that the run will choose."""
+    return {name for name in CHOSEN if getattr(config, name) in ("auto", None)}
+
+
+def unused(dataset: str) -> set[str]:
+    """Settings without a meaning for the data set."""
+    return set() if dataset in IN_FILES else {"image_size", "skip_broken", "decode_check"}
+
+
 # Settings of the machine a run is on, which may change when it goes on elsewhere.
 MACHINE = {"out", "data", "originals", "workers", "resident_gb", "device", "save_steps"}
 # Settings that a run measures where they are `auto`; a checkpoint holds what it chose.
 MEASURED = {"precision", "layout"}
+# Those, and what a run takes from its images where nothing is said.
+CHOSEN = MEASURED | {"image_size"}

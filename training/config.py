@@ -13,6 +13,8 @@ from training.recipes import DEFAULT_METHOD, METHODS, RECIPES, resolve
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Layout = Literal["auto", "channels_first", "channels_last"]
 Augment = Literal["none", "cifar10", "imagenet", "svhn"]
+IN_FILES = ("imagenet", "folder")
+"""Data sets whose images are a file each, of any size."""
 
 
 class TrainConfig(BaseSettings):
@@ -74,7 +76,21 @@ class TrainConfig(BaseSettings):
         10_000, ge=1, description="training images held out for every choice; the test set is read once, at the end"
     )
     limit: int | None = Field(None, ge=1, description="use only so many training images (for a quick trial)")
-    image_size: int = Field(224, ge=1, description="height and width that images from files are brought to")
+    image_size: int | None = Field(
+        None,
+        ge=1,
+        description="height and width that images from files are brought to; none for the recipe's, or that of the "
+        "images if all are square of one small size, or that which the backbone is made for",
+    )
+    skip_broken: bool = Field(
+        False, description="go on without the image files that cannot be read; else they are listed and nothing is done"
+    )
+    decode_check: int = Field(
+        50_000,
+        ge=0,
+        description="up to so many files, and all that fit in memory, are decoded before the first epoch to find those "
+        "that cannot be read; of larger sets only the headers are",
+    )
     resident_gb: float = Field(
         4.0, ge=0, description="decoded images up to this size are kept on the device, larger sets are read as needed"
     )
@@ -129,7 +145,7 @@ class TrainConfig(BaseSettings):
     def consistent(self) -> Self:
         if self.backbone not in BACKBONES:
             raise ValueError(f"no backbone {self.backbone!r}; there are {', '.join(BACKBONES)}")
-        if self.crop == "resized" and self.dataset not in ("imagenet", "folder"):
+        if self.crop == "resized" and self.dataset not in IN_FILES:
             raise ValueError(f"crop=resized needs image files, {self.dataset} has images of one small size")
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("fp16 is for GPUs; use bf16 or fp32 on the CPU")

@@ -1,8 +1,11 @@
 """Images with labels, in memory or in files, and what is split from them."""
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import torch
@@ -11,12 +14,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
+from tqdm import tqdm
 
-from decoding import Picture, Resize, fitted, open_picture
+from decoding import Picture, PictureError, Resize, fitted, open_picture
 from training.backbones.sections import Shape
+from training.devices import leads
+from training.folders import BrokenFile, BrokenFiles
+from training.manifest import Manifest
 
 REDUCED = 2
 """A JPEG is decoded at no less than so many times the size that its random part gets."""
+HEADER = 2**16
+"""Bytes from the start of a file that usually tell its size in pixels."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +75,12 @@ class Files:
     """Image files, decoded to RGB of `size`×`size` as they are needed.
 
     `resize` says how for evaluation: scaled whatever the shape, or the centre cut out first. Training takes a random
-    part of each image if `random_crop`, else the same as evaluation. `workers` processes read them.
+    part of each image if `random_crop`, else the same as evaluation. `workers` processes read them; one that cannot be
+    read raises BrokenFiles. `file_sizes`: bytes of each.
     """
 
     paths: Sequence[str]
+    file_sizes: Sequence[int]
     labels: Tensor
     size: int
     resize: Resize
@@ -84,14 +95,63 @@ class Files:
         return 3, self.size, self.size
 
     def subset(self, indices: Tensor) -> "Files":
-        return replace(self, paths=[self.paths[index] for index in indices.tolist()], labels=self.labels[indices])
+        paths, file_sizes = ([values[index] for index in indices.tolist()] for values in (self.paths, self.file_sizes))
+        return replace(self, paths=paths, file_sizes=file_sizes, labels=self.labels[indices])
 
     def to(self, device: torch.device) -> "Files":
         return replace(self, labels=self.labels.to(device))
 
     def resident(self) -> Images:
         """All of them decoded, as evaluation takes them."""
-        return Images(torch.cat(list(self.batches(256))), self.labels)
+        pixels, broken = self.decoded()
+        if broken:
+            raise BrokenFiles([*broken.values()])
+        return Images(pixels, self.labels)
+
+    def decoded(self) -> tuple[Tensor, dict[int, BrokenFile]]:
+        """The pixels of all of them, as evaluation takes them, and which of them have none."""
+        pixels = torch.empty(len(self), *self.image_shape, dtype=torch.uint8)
+        images = Decoded(self)
+
+        def decode(index: int) -> None:
+            pixels[index] = images[index, None]
+
+        return pixels, self.broken(decode, "decoding images")
+
+    def undecodable(self) -> dict[int, BrokenFile]:
+        """Which of them cannot be decoded."""
+        images = Decoded(self)
+        return self.broken(lambda index: images[index, None], "checking images")
+
+    def headless(self) -> dict[int, BrokenFile]:
+        """Which of them do not even begin as an image does."""
+        return self.broken(lambda index: size_in_pixels(self.paths[index]), "checking headers")
+
+    def broken(self, read: Callable[[int], object], title: str) -> dict[int, BrokenFile]:
+        """Which of them `read`, called with every index on all cores, cannot read."""
+
+        def attempt(index: int) -> BrokenFile | None:
+            try:
+                read(index)
+            except (PictureError, OSError) as error:
+                return broken_file(self.paths[index], error)
+            return None
+
+        with ThreadPool(os.cpu_count()) as pool:
+            results = pool.imap(attempt, range(len(self)), chunksize=16)
+            found = tqdm(results, title, len(self), leave=False, disable=None if leads() else True)
+            return {index: broken for index, broken in enumerate(found) if broken}
+
+    def one_size(self) -> tuple[int, int] | None:
+        """Width and height of all that can be read, if they are the same."""
+        found: tuple[int, int] | None = None
+        for path in self.paths:
+            with suppress(PictureError, OSError):
+                size = size_in_pixels(path)
+                if found and size != found:
+                    return None
+                found = size
+        return found
 
     def training_batches(self, epoch: Epoch, first: int = 0) -> Iterator[Tensor]:
         draws = zip(epoch.indices[first:].tolist(), epoch.seeds[first:].tolist(), strict=True)
@@ -101,8 +161,13 @@ class Files:
         indices = torch.arange(len(self)).split(size)
         yield from self.loader([[(index, None) for index in batch.tolist()] for batch in indices])
 
-    def loader(self, batches: list[list[tuple[int, int | None]]]) -> DataLoader[Tensor]:
-        return DataLoader(Decoded(self), batch_sampler=batches, num_workers=self.workers)
+    def loader(self, batches: list[list[tuple[int, int | None]]]) -> Iterator[Tensor]:
+        """Raises BrokenFiles for a batch with such files."""
+        images = Attempted(Decoded(self))
+        for batch in DataLoader(images, batch_sampler=batches, num_workers=self.workers, collate_fn=stacked):
+            if isinstance(batch, list):
+                raise BrokenFiles(batch, f"--skip-broken with a --decode-check of {len(self)} or more")
+            yield batch
 
 
 class Decoded(Dataset[Tensor]):
@@ -133,12 +198,46 @@ class Decoded(Dataset[Tensor]):
         return image.resize((size, size), Image.Resampling.BILINEAR, box)
 
 
+class Attempted(Dataset[Tensor | BrokenFile]):
+    """What is `decoded`, or why it cannot be; an exception would come out of a worker with its traceback as text."""
+
+    def __init__(self, decoded: Decoded) -> None:
+        self.decoded = decoded
+
+    def __getitem__(self, draw: tuple[int, int | None]) -> Tensor | BrokenFile:
+        try:
+            return self.decoded[draw]
+        except (PictureError, OSError) as error:
+            return broken_file(self.decoded.files.paths[draw[0]], error)
+
+
+def stacked(batch: list[Tensor | BrokenFile]) -> Tensor | list[BrokenFile]:
+    """The images of a batch, or the files in it that have none."""
+    return [image for image in batch if isinstance(image, BrokenFile)] or torch.stack(batch)
+
+
+def broken_file(path: str, error: Exception) -> BrokenFile:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return BrokenFile(path, reason)
+
+
+def size_in_pixels(path: str) -> tuple[int, int]:
+    """Width and height, upright. Raises OSError or PictureError."""
+    with open(path, "rb") as file:
+        start = file.read(HEADER)
+        try:
+            return open_picture(start).size
+        except PictureError:
+            return open_picture(start + file.read()).size
+
+
 @dataclass(frozen=True)
 class Splits:
     """Training and validation images with what a server must know to prepare others alike.
 
     `mean` and `std` are per channel, of pixels in 0-1; `resize` is how images of another size are brought to
-    `image_shape` (C×H×W). The test images are not here: see `training.datasets.test_images`.
+    `image_shape` (C×H×W). `manifest`: what they were drawn from. The test images are not here: see
+    `training.datasets.test_images`.
     """
 
     train: Images | Files
@@ -147,6 +246,7 @@ class Splits:
     mean: Sequence[float]
     std: Sequence[float]
     resize: Resize
+    manifest: Manifest | None = None
 
     @property
     def image_shape(self) -> Shape:

@@ -9,6 +9,7 @@ Settings = dict[str, Any]
 # out for every choice.
 PAPER_CIFAR100: Settings = {
     "dataset": "cifar100",
+    "image_size": 32,
     "epochs": 200,
     "validation": 5000,
     "schedule": "step",

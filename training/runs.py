@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.checkpoint import MACHINE
+from training.checkpoint import MACHINE, unused
 from training.config import TrainConfig
 from training.logs import LOG, RESULTS
 from training.recipes import METHODS, OF_METHODS
@@ -86,8 +86,9 @@ def network_name(settings: dict[str, Any]) -> str:
 
 def check_alike(run: Path, result: Result, other: Path, other_result: Result, apart: set[str]) -> None:
     """Raises ValueError where two runs differ in any setting, but for those `apart`."""
-    one, two = result["settings"], other_result["settings"]
-    differing = sorted(name for name in TrainConfig.model_fields.keys() - apart if one.get(name) != two.get(name))
+    one, two = (DEFAULTS | either["settings"] for either in (result, other_result))
+    apart = apart | unused(one["dataset"])
+    differing = sorted(name for name in TrainConfig.model_fields.keys() - apart if one[name] != two[name])
     if differing:
         raise ValueError(f"{run} and {other} cannot be compared: they differ in {', '.join(differing)}")
 
@@ -100,3 +101,5 @@ def check_seeds(results: dict[Path, Result]) -> None:
 # What may differ between runs of one method: where a run was, its seed, what changes rounding alone, and names that
 # stand for other settings.
 SEEDWISE = MACHINE | {"seed", "layout", "recipe", "method"}
+# What a setting is in results from before there was one.
+DEFAULTS = {name: setting.default for name, setting in TrainConfig.model_fields.items()}

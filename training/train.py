@@ -8,10 +8,11 @@ from tqdm import tqdm
 
 from training import checkpoint, datasets, logs, speed
 from training.augmentation import Augmentation, draw
-from training.checkpoint import MEASURED, Checkpoint, resumable
-from training.config import TrainConfig
+from training.checkpoint import Checkpoint, open_choices, resumable
+from training.config import IN_FILES, TrainConfig
 from training.devices import leads, set_up
 from training.learner import Learner, make_loss
+from training.manifest import Origin
 from training.network import build
 from training.schedules import learning_rate
 
@@ -22,7 +23,8 @@ def train(config: TrainConfig) -> Checkpoint:
     """Train as `config` says, or go on with the run in `config.out`; returns its last checkpoint.
 
     Writes `checkpoint.pt` and `log.csv` there after every epoch, `results.json` at the end. Started by torchrun, the
-    processes share each batch. Raises ValueError if the folder holds a run with other settings.
+    processes share each batch. Raises ValueError if the folder holds a run with other settings or other images, or for
+    images that cannot be read.
     """
     path = config.out / CHECKPOINT
     before = resumable(path, config)
@@ -34,21 +36,32 @@ def train(config: TrainConfig) -> Checkpoint:
     fabric = set_up(config)
     leader = fabric.is_global_zero
 
-    # Data and network. The seed decides the weights here, and order and augmentation at every step.
+    # What a run chooses it chooses once: a resumed one keeps it, or its result would be another.
+    if before is not None:
+        config = config.model_copy(update={name: getattr(before.settings(), name) for name in open_choices(config)})
+    origin = Origin(path, before.manifest) if before else None
+
+    # Data and network. All files are checked before anything is learned, by the first process for the others. The seed
+    # decides the weights here, and order and augmentation at every step.
+    config = datasets.settled(config)
+    test_images = None
     with fabric.rank_zero_first(local=True):
-        splits = datasets.load(config)
-        datasets.check_test_set(config, splits.classes)
+        if leader:
+            splits, test_images = datasets.load_checked(config, origin)
+        else:
+            splits = datasets.load(config, origin)
+    packed = splits.manifest.packed()
     images = splits.train.to(fabric.device)
     augment = Augmentation(config, splits)
     torch.manual_seed(config.seed)
     network = build(config, splits.image_shape, len(splits.classes)).to(fabric.device)
     loss = make_loss(config)
     if leader:
+        if config.dataset in IN_FILES:
+            print(f"images are brought to {config.image_size}×{config.image_size}; --image-size sets another size")
         print(logs.costs(network, splits.image_shape))
 
-    # Speed is chosen once, by the first process; a resumed run keeps the choice, or its result would be another.
-    if before is not None:
-        config = config.model_copy(update={name: before.config[name] for name in MEASURED})
+    # Speed is chosen by the first process.
     sample = next(splits.inputs(splits.validation, config.batch_size // fabric.world_size)).to(fabric.device)
     labels = splits.validation.labels[: len(sample)].to(fabric.device)
     chosen = fabric.broadcast(speed.choose(config, network, loss, sample, labels) if leader else None)
@@ -77,6 +90,7 @@ def train(config: TrainConfig) -> Checkpoint:
             history=history,
             results=results or {},
             environment=logs.environment(),
+            images=packed,
         ).save(path)
 
     # The loop. `total` is the loss summed over the steps of the epoch, of this process' shares of the batches.
@@ -117,7 +131,7 @@ def train(config: TrainConfig) -> Checkpoint:
     # The end: the only look at the test set.
     if leader:
         validation = logs.figures(learner.evaluated, splits, splits.validation)
-        test = logs.figures(learner.evaluated, splits, datasets.test_images(config))
+        test = logs.figures(learner.evaluated, splits, test_images)
         results = logs.results(config, network, splits, history, validation, test)
         logs.write_results(config.out, results)
         save(results)

@@ -39,6 +39,9 @@ class EvaluateConfig(BaseSettings):
     dataset: Literal["", "fashion-mnist", "cifar10", "cifar100", "imagenet", "folder"] = Field(
         "", description="kind of the data set; default: the one of the training run"
     )
+    skip_broken: bool = Field(
+        False, description="go on without test images that cannot be read; also where the training run did"
+    )
     originals: Path | None = Field(None, description="folder of Fashion-MNIST's original files, where data has none")
     plain: list[Path] = Field([], description="finished runs of plain networks on the same data, to compare with")
     out: Path = Field(Path("evaluation"), description="folder to write to")
@@ -63,9 +66,9 @@ def evaluate(config: EvaluateConfig) -> None:
 def record(served: Artifact, config: EvaluateConfig) -> Recorded:
     """What every exit makes of the test images."""
     metadata, spec = served.metadata, served.metadata.input
-    changed = config.model_dump(include={"data", "dataset", "originals"}, exclude_defaults=True)
-    settings = data_settings(metadata.provenance["training"], changed)
-    _, classes = datasets.read(settings, train=False)
+    changed = config.model_dump(include={"data", "dataset", "originals", "skip_broken"}, exclude_defaults=True)
+    settings = data_settings(metadata.provenance["training"], {**changed, "image_size": spec.height})
+    classes = datasets.read(settings, train=False).classes
     if tuple(classes) != metadata.classes:
         raise ValueError(f"{config.data} has the classes {', '.join(classes)}; {config.artifact} has others")
     images = datasets.test_images(settings)

@@ -7,6 +7,11 @@ from training.backbones.sections import Backbone
 BACKBONES = [*CIFAR, *IMAGENET]
 
 
+def made_for(name: str) -> int:
+    """Height and width of the images that a backbone is published for."""
+    return 32 if name in CIFAR else 224
+
+
 def backbone(name: str, layout: Layout, weights: str = "") -> Backbone:
     """One of `BACKBONES`, with initial weights from torch's current random state, or `weights` where it has any.
 
