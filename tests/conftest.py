@@ -12,6 +12,8 @@ from service.settings import EMBEDDED_MODEL
 from training import data, datasets
 from training.config import TrainConfig
 
+pytest_plugins = ["tests.leftovers"]
+
 ORIGINALS = Path(__file__).parent / "data" / "fashion-mnist"
 
 

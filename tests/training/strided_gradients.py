@@ -13,7 +13,7 @@ from training.network import build
 from training.speed import LAYOUTS, Speed, choose
 from training.strided import subsample
 
-CHANNELS = [1, 3, 4, 7, 8, 12, 15, 16, 24]
+CHANNELS = [1, 4, 7, 8, 15, 16, 24]
 STRIDES = [2, 3, (1, 2)]
 NETWORKS = [
     ({"width": 4, "ema": 0.9}, (1, 28, 28)),
@@ -24,12 +24,12 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 
 
 def layers() -> None:
-    for channels, stride, layout, groups in itertools.product(CHANNELS, STRIDES, LAYOUTS.values(), [1, 2]):
+    for channels, stride, layout, groups in itertools.product(CHANNELS, STRIDES, LAYOUTS.values(), [1, 4]):
         if channels % groups == 0:
             network = nn.Sequential(nn.Conv2d(channels, 16, 1, stride, groups=groups))
             subsample(network)
             # With one channel a channels_last tensor is contiguous, too, and stays as it is.
-            images = torch.randn(16, channels, 30, 30).to(memory_format=torch.channels_last)
+            images = torch.randn(8, channels, 12, 12).to(memory_format=torch.channels_last)
             check(network.to(memory_format=layout), images.to(memory_format=layout), torch.float32)
             check(network, images, torch.float32)
             check(network, images, torch.bfloat16)

@@ -21,9 +21,12 @@ KERNEL = re.compile(r"exec,.*,backward_weights,.*ic(\d+)oc\d+_ih\d+oh\d+kh1sh(\d
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernel is one for x86")
 @pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE_BF16", "ALL"])
 def test_gradients_are_right_and_the_kernel_is_not_reached(instructions: str) -> None:
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions, "ONEDNN_VERBOSE": "1"}
+    # One thread: on cores that others use, too, each of many small operations would wait for the other.
+    known = {"ONEDNN_MAX_CPU_ISA": instructions, "ONEDNN_VERBOSE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.training.strided_gradients"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    result = subprocess.run(
+        command, env={**os.environ, **known}, capture_output=True, text=True, check=False, timeout=120
+    )
     assert result.returncode == 0, result.stderr
     kernels = [tuple(map(int, found)) for found in KERNEL.findall(result.stdout)]
     strided = {channels for channels, *strides in kernels if max(strides) > 1}
