@@ -25,6 +25,7 @@ from service.artifact import Artifact
 from service.device import DeviceStages
 from service.settings import EMBEDDED_MODEL
 from service.stages import OnnxStages, Stages, Tensor, providers_for
+from training.processor import processor
 
 Runs = dict[str, Callable[[], object]]
 
@@ -115,7 +116,7 @@ def compared(rounds: list[dict[str, float]]) -> dict[str, Any]:
 
 def device_name(device: str) -> str:
     if device == "cpu":
-        return report.processor()
+        return processor()
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
 

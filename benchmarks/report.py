@@ -3,7 +3,6 @@
 import datetime
 import json
 import os
-import platform
 import shlex
 import sys
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from typing import Any
 
 import onnxruntime
 
+from training.processor import instructions, processor, torch_instructions
 from training.revision import git_revision
 
 RESULTS = Path(__file__).parent / "results"
@@ -25,9 +25,11 @@ def save(name: str, figures: dict[str, Any]) -> None:
 
 
 def write(name: str, figures: dict[str, Any]) -> None:
-    """To `results/NAME.json`, with machine, revision, versions and date."""
+    """To `results/NAME.json`, with machine, revision, versions and date; prints the machine."""
     RESULTS.mkdir(exist_ok=True)
-    document = {"figures": figures, "provenance": provenance()}
+    made = provenance()
+    print(f"on {made['processor']} with {made['instructions']} (torch: {made['torch_instructions']})")
+    document = {"figures": figures, "provenance": made}
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
@@ -36,6 +38,8 @@ def provenance() -> dict[str, Any]:
     return {
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "processor": processor(),
+        "instructions": instructions(),
+        "torch_instructions": torch_instructions(),
         "cores": len(os.sched_getaffinity(0)),
         "git_revision": git_revision(),
         "versions": {
@@ -44,9 +48,3 @@ def provenance() -> dict[str, Any]:
         },
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

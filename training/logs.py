@@ -16,6 +16,7 @@ from training.config import TrainConfig
 from training.data import Files, Images, Splits
 from training.evaluate import accuracies, exit_logits, reliability
 from training.network import MultiExitNetwork
+from training.processor import processor, torch_instructions
 from training.revision import git_revision
 
 LOG, RESULTS = "log.csv", "results.json"
@@ -89,12 +90,5 @@ def environment() -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "processes": os.environ.get("WORLD_SIZE", "1"),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+        "instructions": torch_instructions(),
     }
-
-
-def processor() -> str:
-    """The processor's name where the system tells it, else its architecture."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
