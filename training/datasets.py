@@ -33,7 +33,6 @@ class Half:
     """
 
     train: bool
-
     images: Images | Files
     kept: Images | Files
     classes: list[str]
@@ -82,7 +81,7 @@ def load_checked(config: TrainConfig, origin: Origin | None = None) -> tuple[Spl
 
 
 def test_images(config: TrainConfig) -> Images | Files:
-    """The test set. Read it once, after everything has been chosen."""
+    """The test set, every file of it checked. Read it once, after everything has been chosen. Raises BrokenFiles."""
     config = settled(config)
     (test,) = checked([read(config, train=False)], config)
     return in_memory(test.images, config)
