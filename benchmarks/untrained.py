@@ -15,6 +15,7 @@ from export import artifact
 from export.artifact import Network
 from export.graph import to_onnx
 from export.precision import Precision, in_precision
+from training.backbones import made_for
 from training.config import TrainConfig
 from training.network import MultiExitNetwork, build
 
@@ -32,7 +33,7 @@ def main() -> None:
 def write(out: Path, recipe: str = RECIPE, precision: Precision = "fp32", size: int | None = None) -> None:
     """`size`: height and width of the images, if not the recipe's."""
     config = TrainConfig(recipe=recipe)
-    side = size or config.image_size
+    side = size or config.image_size or made_for(config.backbone)
     torch.manual_seed(config.seed)
     network = build(config, (3, side, side), CLASSES).eval()
     model = in_precision(to_onnx(network, (3, side, side)), precision, [torch.randn(32, 3, side, side)])

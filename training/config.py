@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
 
 from training.backbones import BACKBONES
 from training.backbones.sections import Cut
@@ -82,14 +82,14 @@ class TrainConfig(BaseSettings):
         description="height and width that images from files are brought to; none for the recipe's, or that of the "
         "images if all are square of one small size, or that which the backbone is made for",
     )
-    skip_broken: bool = Field(
+    skip_broken: CliImplicitFlag[bool] = Field(
         False, description="go on without the image files that cannot be read; else they are listed and nothing is done"
     )
     decode_check: int = Field(
         50_000,
         ge=0,
-        description="up to so many files, and all that fit in memory, are decoded before the first epoch to find those "
-        "that cannot be read; of larger sets only the headers are",
+        description="most training files that are decoded before the first epoch to find those that cannot be read; of "
+        "more, only the headers are read, unless all fit in memory; test images are always decoded",
     )
     resident_gb: float = Field(
         4.0, ge=0, description="decoded images up to this size are kept on the device, larger sets are read as needed"

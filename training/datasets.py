@@ -16,7 +16,7 @@ from training.backbones import made_for
 from training.config import IN_FILES, TrainConfig
 from training.data import Files, Images, Splits
 from training.devices import leads
-from training.folders import BrokenFile, BrokenFiles, Folder, counted, listed, named, read_folder
+from training.folders import BrokenFile, BrokenFiles, Folder, counted, kinds, listed, named, read_folder
 from training.manifest import Manifest, Origin
 
 # Of ImageNet's training images, as its published networks take them; for all image files, resident or not.
@@ -27,11 +27,12 @@ SMALL = 64
 
 @dataclass(frozen=True)
 class Half:
-    """The training or the test images. `kept`: the same as `images`, but not decoded if they are files.
+    """The images to `train` on, or those to test with. `kept`: the same as `images`, but not decoded if they are files.
 
     `folder`: where they are a file each.
     """
 
+    train: bool
     images: Images | Files
     kept: Images | Files
     classes: list[str]
@@ -72,12 +73,15 @@ def load_checked(config: TrainConfig, origin: Origin | None = None) -> tuple[Spl
     config = settled(config)
     train, test = read(config, train=True), read(config, train=False)
     check_classes(train, test)
+    for folder in (train.folder, test.folder):
+        if folder and folder.ignored and leads():
+            print(f"ignored files in {folder.root}, by extension: {kinds(folder.ignored)}")
     train, test = checked([train, test], config)
     return split(train, config, origin), in_memory(test.images, config)
 
 
 def test_images(config: TrainConfig) -> Images | Files:
-    """The test set. Read it once, after everything has been chosen."""
+    """The test set, every file of it checked. Read it once, after everything has been chosen. Raises BrokenFiles."""
     config = settled(config)
     (test,) = checked([read(config, train=False)], config)
     return in_memory(test.images, config)
@@ -157,7 +161,7 @@ def examined(half: Half, config: TrainConfig) -> Half:
     pixels = None
     if fits(files, config) and not files.random_crop:
         pixels, broken = files.decoded()
-    elif len(files) <= config.decode_check:
+    elif not half.train or len(files) <= config.decode_check:  # test images are decoded anyway, but too late
         broken = files.undecodable()
     else:
         broken = files.headless()
@@ -176,12 +180,12 @@ def read(config: TrainConfig, train: bool) -> Half:
         match config.dataset:
             case "fashion-mnist":
                 grey = fashion_mnist(config, train)
-                return in_one_piece(grey.data.unsqueeze(1), grey.targets, grey.classes)
+                return in_one_piece(train, grey.data.unsqueeze(1), grey.targets, grey.classes)
             case "cifar10" | "cifar100":
                 kind = CIFAR10 if config.dataset == "cifar10" else CIFAR100
                 colour = kind(str(config.data), train=train, download=True)
                 pixels = torch.from_numpy(colour.data).permute(0, 3, 1, 2).contiguous()
-                return in_one_piece(pixels, torch.tensor(colour.targets), colour.classes)
+                return in_one_piece(train, pixels, torch.tensor(colour.targets), colour.classes)
             case "imagenet":
                 unpacked = Unpacked(str(config.data), split="train" if train else "val")
                 folder = read_folder(Path(unpacked.split_folder))
@@ -226,9 +230,9 @@ def image_folder(data: Path, train: bool) -> Path:
     raise FileNotFoundError(f"there is no folder {' or '.join(map(str, candidates))}")
 
 
-def in_one_piece(pixels: Tensor, labels: Tensor, classes: Sequence[str]) -> Half:
+def in_one_piece(train: bool, pixels: Tensor, labels: Tensor, classes: Sequence[str]) -> Half:
     images = Images(pixels, labels)
-    return Half(images, images, list(classes))
+    return Half(train, images, images, list(classes))
 
 
 def in_files(folder: Folder, classes: list[str], config: TrainConfig, train: bool) -> Half:
@@ -247,7 +251,7 @@ def in_files(folder: Folder, classes: list[str], config: TrainConfig, train: boo
         resized and train,
         config.workers,
     )
-    return Half(files, files, classes, folder)
+    return Half(train, files, files, classes, folder)
 
 
 def fits(files: Files, config: TrainConfig) -> bool:

@@ -64,10 +64,10 @@ def read_folder(root: Path) -> Folder:
     OSError where `root` cannot be read.
     """
     entries = visible(str(root))
-    stray = [entry.name for entry in entries if meant_as_image(entry.name) and not entry.is_dir()]
+    stray = [entry.name for entry in entries if meant_as_image(entry.name) and not is_folder(entry)]
     if stray:
         raise ValueError(f"{root} has images outside a folder of their class: {named(stray)}")
-    found = Folder(str(root), [entry.name for entry in entries if entry.is_dir()])
+    found = Folder(str(root), [entry.name for entry in entries if is_folder(entry)])
     if unnamed := [name for name in found.classes if not is_utf8(name)]:
         raise ValueError(f"{root} has folders of classes whose names are not UTF-8: {named(unnamed)}")
     found.broken += [BrokenFile(entry.path, "is a link to nothing") for entry in entries if dangles(entry)]
@@ -78,7 +78,8 @@ def read_folder(root: Path) -> Folder:
         if len(found.paths) + len(found.broken) == before:
             empty.append(name)
     if empty:
-        raise ValueError(f"{root} has no images in the folders of the classes {named(empty)}{hint(found.ignored)}")
+        others = f"; other files are ignored ({kinds(found.ignored)})" if found.ignored else ""
+        raise ValueError(f"{root} has no images in the folders of the classes {named(empty)}{others}")
     return found
 
 
@@ -89,7 +90,7 @@ def read_class(found: Folder, root: str, label: int) -> None:
         for entry in folder:
             if meant_as_image(entry.name):
                 files.append(entry)
-            elif not entry.is_dir():
+            elif not is_folder(entry):
                 found.ignored[os.path.splitext(entry.name)[1].lower() or "none"] += 1
     for entry in sorted(files, key=lambda entry: os.path.split(entry.path)):
         try:
@@ -119,7 +120,7 @@ def below(root: str, broken: list[BrokenFile], above: tuple[str, ...] = ()) -> I
         return
     yield entries
     for entry in entries:
-        if entry.is_dir() and not meant_as_image(entry.name):
+        if not meant_as_image(entry.name) and is_folder(entry):
             yield from below(entry.path, broken, (*above, real))
 
 
@@ -131,6 +132,11 @@ def visible(folder: str) -> list["os.DirEntry[str]"]:
 
 def meant_as_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGES
+
+
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Or a link to one; a link to itself, of which `entry.is_dir` raises an error, is none."""
+    return os.path.isdir(entry.path)
 
 
 def dangles(entry: "os.DirEntry[str]") -> bool:
@@ -173,9 +179,5 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in decoded)
 
 
-def hint(ignored: Counter[str]) -> str:
-    """Which files were ignored."""
-    if not ignored:
-        return ""
-    kinds = ", ".join(f"{number} × {extension}" for extension, number in ignored.most_common(NAMED))
-    return f"; files without the extension of an image are ignored ({kinds})"
+def kinds(ignored: Counter[str]) -> str:
+    return ", ".join(f"{number:,} × {extension}" for extension, number in ignored.most_common(NAMED))

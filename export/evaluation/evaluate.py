@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 
 from export import verification
 from export.artifact import read
@@ -39,7 +39,7 @@ class EvaluateConfig(BaseSettings):
     dataset: Literal["", "fashion-mnist", "cifar10", "cifar100", "imagenet", "folder"] = Field(
         "", description="kind of the data set; default: the one of the training run"
     )
-    skip_broken: bool = Field(
+    skip_broken: CliImplicitFlag[bool] = Field(
         False, description="go on without test images that cannot be read; also where the training run did"
     )
     originals: Path | None = Field(None, description="folder of Fashion-MNIST's original files, where data has none")

@@ -51,6 +51,7 @@ def cut_short(path: Path) -> None:
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "text.jpg": (of_bytes(b"nothing"), "this is no image of a known format"),
     "empty.PNG": (of_bytes(b""), "is empty"),
+    "itself.jpg": (lambda path: path.symlink_to(path), "is a link to nothing"),
     "link.webp": (lambda path: path.symlink_to("nowhere"), "is a link to nothing"),
     "folder.gif": (a_folder, "is a folder with the name of an image"),
     "pipe.bmp": (os.mkfifo, "is no regular file"),
@@ -89,14 +90,18 @@ def test_what_systems_leave_behind_is_no_class_and_no_image(folder: Path) -> Non
     assert read_folder(folder / "train") == before
 
 
-def test_formats_of_the_server_are_images_and_other_files_are_not(folder: Path) -> None:
+def test_formats_of_the_server_are_images_and_other_files_are_not(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     picture = Image.new("RGB", (20, 20), (200, 100, 0))
     for name in ("a.PNG", "b.jpg", "c.webp", "d.Gif", "e.BMP", "f.TIFF", "g.avif"):
         picture.save(folder / "train" / "cat" / name)
-    for name in ("notes.txt", "labels.json", "no-extension"):
+    for name in ("labels.json", "notes.txt", "no-extension"):
         (folder / "train" / "cat" / name).write_text("ignored")
     splits, _ = datasets.load_checked(config_for(folder))
     assert len(splits.train) + len(splits.validation) == 16 + 7
+    ignored = "1 × .json, 1 × none, 1 × .txt"
+    assert capsys.readouterr().out == f"ignored files in {folder}/train, by extension: {ignored}\n"
 
 
 @pytest.mark.parametrize("settings", [{}, {"resident_gb": 0}, {"crop": "resized"}], ids=["kept", "read", "cropped"])
@@ -106,7 +111,7 @@ def test_every_broken_file_is_named_before_the_first_epoch(folder: Path, setting
     with pytest.raises(BrokenFiles) as caught:
         train(config_for(folder, **settings))
     message = str(caught.value)
-    assert message.startswith("18 files cannot be read (--skip-broken goes on without them):\n")
+    assert message.startswith("20 files cannot be read (--skip-broken goes on without them):\n")
     for half in ("train/cat", "test/dog"):
         for name, (_, reason) in BROKEN.items():
             shown = name.replace("\udcff", "\\xff")
@@ -145,7 +150,7 @@ def test_broken_files_are_left_out_alike_everywhere(
     config = config_for(folder, out=folder / "again", skip_broken=True, **settings)
     skipping = train(config)
     said = capsys.readouterr().out
-    assert said.startswith("left out 18 of 40 files that cannot be read:\n")
+    assert said.startswith("left out 20 of 42 files that cannot be read:\n")
     assert skipping.manifest == whole.manifest
     assert all(torch.equal(value, skipping.network[name]) for name, value in whole.network.items())
     assert skipping.results["test"] == whole.results["test"]
@@ -163,8 +168,9 @@ def test_only_headers_are_read_of_large_sets_and_then_a_broken_file_is_named_whe
         BrokenFiles, match=r"^1 file .*--decode-check of \d+ or more.*\n  \S*/train/cat/cut.jpg: this JPEG"
     ):
         torch.cat([*splits.train.batches(3), *splits.validation.batches(3)])
-    (folder / "test" / "dog" / "text.png").write_bytes(b"text")
-    with pytest.raises(BrokenFiles, match=r"^1 file [^\n]*\n  \S*/test/dog/text.png"):
+    (folder / "train" / "dog" / "text.png").write_bytes(b"text")
+    cut_short(folder / "test" / "dog" / "cut.jpg")
+    with pytest.raises(BrokenFiles, match=r"^2 files [^\n]*\n  \S*/train/dog/text.png.*\n  \S*/test/dog/cut.jpg"):
         datasets.load_checked(large)
 
 
@@ -216,7 +222,7 @@ def no_test_images(folder: Path) -> None:
     [
         (
             empty_class,
-            r"train has no images in the folders of the classes emu; files without .* ignored \(1 × \.txt\)$",
+            r"train has no images in the folders of the classes emu; other files are ignored \(1 × \.txt\)$",
         ),
         (stray_image, r"train has images outside a folder of their class: stray\.png$"),
         (one_class, r"train needs a folder of images for each of at least two classes; it has cat$"),
@@ -323,9 +329,9 @@ def test_images_in_one_piece_have_a_manifest_too(tiny: TrainConfig) -> None:
     assert manifest == datasets.load(tiny.model_copy(update={"seed": 3, "limit": 100})).manifest
     assert sum(manifest.counts.values()) == 512
     images = Images(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
-    whole = datasets.Half(images, images, ["a", "b"]).manifest()
+    whole = datasets.Half(True, images, images, ["a", "b"]).manifest()
     images.pixels[3, 0, 1, 1] = 1
-    assert datasets.Half(images, images, ["a", "b"]).manifest().digest != whole.digest
+    assert datasets.Half(True, images, images, ["a", "b"]).manifest().digest != whole.digest
 
 
 def of_side(folder: Path, *sides: tuple[int, int]) -> Path:
