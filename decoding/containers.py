@@ -31,7 +31,7 @@ JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 @dataclass(frozen=True)
 class Essentials:
     """What pixels need. `bits` per channel; `white_is_zero` where the decoder does not know it; `white`: the value of
-    white where pixels are floats.
+    white where pixels are floats. `kind`: the format and more, where more is known of it.
     """
 
     content: bytes
@@ -39,6 +39,7 @@ class Essentials:
     bits: int = 8
     white_is_zero: bool = False
     white: float = 1.0
+    kind: str = ""
 
 
 def essentials(name: str, content: bytes) -> Essentials:
@@ -120,7 +121,7 @@ def webp(content: bytes) -> Essentials:
 def tiff_file(content: bytes) -> Essentials:
     """The decoder sees it upright, and 0 as black where it would not turn the values round itself."""
     directory = tiff.Directory(content)
-    if not directory.tags:
+    if tiff.WIDTH not in directory.tags:
         return Essentials(content)
     refuse_ambiguous(directory)
     bits, largest = directory.bits, directory.value(tiff.LARGEST, 1)
@@ -131,6 +132,7 @@ def tiff_file(content: bytes) -> Essentials:
         bits[0],
         white_is_zero,
         largest if largest in SCALES else 1.0,
+        str(directory),
     )
 
 

@@ -85,7 +85,7 @@ class Picture:
         except PictureError:
             raise
         except Exception as error:
-            raise damaged(self.name, error) from error
+            raise damaged(self.essentials.kind or self.name, error) from error
 
     def _decoded(self, mode: Mode, at_least: Size | None) -> Image.Image:
         reduced = self._turned(at_least) if at_least and self.name == "JPEG" else None
@@ -142,13 +142,14 @@ def open_picture(content: bytes, limits: Limits | None = None) -> Picture:
     if name not in PLUGINS:
         needs = ", and with the extra 'heif' HEIC" if name == "HEIC" else ""
         raise UnsupportedFormat(f"this is {name}; accepted are {ACCEPTED}{needs}")
+    stripped = Essentials(content)
     try:
         stripped = essentials(name, content)
         picture = Picture(name, opened(name, stripped.content), stripped, limits)
     except PictureError:
         raise
     except Exception as error:
-        raise damaged(name, error) from error
+        raise damaged(stripped.kind or name, error) from error
     check_size(picture.image.size, limits.pixels if picture.reducible else min(limits.pixels, limits.decoded))
     return picture
 
@@ -157,13 +158,13 @@ def opened(name: str, content: bytes) -> Image.Image:
     return Image.open(io.BytesIO(content), formats=[PLUGINS[name]])
 
 
-def damaged(name: str, error: Exception) -> Exception:
+def damaged(kind: str, error: Exception) -> Exception:
     """Whatever a decoder raises on bytes is about the bytes, unless the machine has failed it."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
         return error
     if isinstance(error, UnidentifiedImageError):
-        return NotAnImage(f"this {name} is damaged, or of a kind that is not read")
-    return NotAnImage(f"this {name} is damaged: {str(error) or type(error).__name__}")
+        return NotAnImage(f"this {kind} is damaged, or of a kind that is not read")
+    return NotAnImage(f"this {kind} is damaged: {str(error) or type(error).__name__}")
 
 
 def check_size(size: Size, limit: float) -> None:

@@ -56,12 +56,26 @@ SIGNATURES = [
         "data compressed by gzip": rb"\x1f\x8b",
     }.items()
 ]
-# ISO media files (ISO/IEC 14496-12) name their kind in brands after `ftyp`; HEVC's come before AV1's, which only adds.
+# ISO media files (ISO/IEC 14496-12) name their kind in brands after `ftyp`: the major one, then all compatible ones.
 BRANDS = {
-    "HEIC": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"},
-    "AVIF": {b"avif", b"avis"},
+    "HEIC": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"MiHE"},
+    "AVIF": {b"avif", b"avis", b"MA1A", b"MA1B"},
     "Canon CR3 (raw)": {b"crx "},
-    "HEIF": {b"mif1", b"msf1", b"mif2"},
+    "JPEG XL": {b"jxl "},
+    "JPEG 2000": {b"jp2 ", b"jpx ", b"jpm "},
+    "HEIF": {b"mif1", b"msf1", b"mif2", b"miaf"},
+    "MP4 or QuickTime video": {
+        b"isom",
+        b"iso2",
+        b"iso4",
+        b"iso5",
+        b"iso6",
+        b"mp41",
+        b"mp42",
+        b"avc1",
+        b"qt  ",
+        b"M4V ",
+    },
 }
 TEXTS = {
     "SVG": (b"<svg",),
@@ -81,16 +95,14 @@ def identify(content: bytes) -> str | None:
 
 
 def brand(content: bytes) -> str:
+    """HEIF says how pictures are kept, not how they are coded: then a compatible brand tells."""
     end = min(int.from_bytes(content[:4], "big"), 256)
-    brands = {content[8:12]} | {content[place : place + 4] for place in range(16, end - 3, 4)}
+    compatible = {content[place : place + 4] for place in range(16, end - 3, 4)}
     major = content[8:12]
-    for name, known in BRANDS.items():
-        if major in known:
-            if name != "HEIF":
-                return name
-            # A structural brand: the compatible ones say which codec.
-            return next((codec for codec in ("HEIC", "AVIF") if BRANDS[codec] & brands), name)
-    return "MP4 or QuickTime video"
+    name = next((name for name, known in BRANDS.items() if major in known), "an ISO media file of an unknown brand")
+    if name == "HEIF":
+        return next((codec for codec in ("HEIC", "AVIF") if BRANDS[codec] & compatible), name)
+    return name
 
 
 def text(start: bytes) -> str | None:

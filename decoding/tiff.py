@@ -10,12 +10,13 @@ from dataclasses import dataclass
 ORIENTATION, PHOTOMETRIC, COMPRESSION, BITS, FORMAT, LARGEST, DNG = 274, 262, 259, 258, 339, 341, 50706
 NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
 """Of the types of a tag's value: those that are plain numbers, as `struct` has them."""
+WIDTH, COLOURS = 256, 320
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 NAMES = {UNSIGNED: "unsigned integers", SIGNED: "signed integers", FLOAT: "floats", 4: "values of no stated kind"}
 FOR_PIXELS = {
-    *(256, 257, BITS, COMPRESSION, PHOTOMETRIC),  # size and values
+    *(WIDTH, 257, BITS, COMPRESSION, PHOTOMETRIC),  # size and values
     *(266, 273, 277, 278, 279, 284, 292, 293, 317),  # strips and how they are packed
-    *(322, 323, 324, 325, 320, 332, 338, FORMAT),  # tiles, colours, alpha
+    *(322, 323, 324, 325, COLOURS, 332, 338, FORMAT),  # tiles, colours, alpha
     *(347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),  # JPEG inside, YCbCr
 }
 MOST = 4096
@@ -101,7 +102,17 @@ class Directory:
             kept[PHOTOMETRIC] = struct.pack(f"{self.order}HH{self.offset[-1]}H", PHOTOMETRIC, 3, 1, 1)
             kept[PHOTOMETRIC] = kept[PHOTOMETRIC].ljust(20 if self.big else 12, b"\0")
         directory = struct.pack(self.count, len(kept)) + b"".join(kept.values()) + struct.pack(self.offset, 0)
-        return self.content[: self.start] + directory + self.content[self.start + len(directory) :]
+        content = self._with_wide_colours()
+        return content[: self.start] + directory + content[self.start + len(directory) :]
+
+    def _with_wide_colours(self) -> bytes:
+        """A palette has values of 16 bits; some writers leave them at 8, and all of them would be black."""
+        colours = [int(colour) for colour in self.values(COLOURS)]
+        if not colours or max(colours) > 255:
+            return self.content
+        found, changed = self.tags[COLOURS], bytearray(self.content)
+        struct.pack_into(found.layout, changed, found.offset, *(257 * colour for colour in colours))
+        return bytes(changed)
 
 
 def orientation(exif: bytes) -> int:

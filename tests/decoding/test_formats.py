@@ -34,6 +34,8 @@ def iso(brand: bytes, *others: bytes) -> bytes:
         (encoded(BOOT.convert("RGB"), "PDF"), UnsupportedFormat, "this is PDF"),
         (iso(b"crx "), UnsupportedFormat, "Canon CR3"),
         (iso(b"isom", b"avc1"), UnsupportedFormat, "video"),
+        (iso(b"jxl "), UnsupportedFormat, "this is JPEG XL"),
+        (iso(b"none", b"none"), UnsupportedFormat, "ISO media file of an unknown brand"),
         (b"II*\0\x10\0\0\0CR\2\0" + bytes(20), UnsupportedFormat, "Canon CR2"),
         (b"8BPS" + bytes(20), UnsupportedFormat, "Photoshop"),
         (b'<?xml version="1.0"?><kml>', NotAnImage, "this is XML; send the bytes of the image itself"),

@@ -33,6 +33,19 @@ def test_what_was_seen_wrongly_is_as_its_reference(case: object) -> None:
     np.testing.assert_allclose(np.asarray(seen).astype(int), np.asarray(expected).astype(int), atol=atol)
 
 
+@pytest.mark.parametrize("scale", [1, 257])
+def test_a_palette_of_8_or_16_bits_has_the_same_colours(scale: int) -> None:
+    palette = [(320, 3, [scale * level for level in range(256)] * 3)]
+    np.testing.assert_array_equal(grey(tiff(SIZE, BOOT.tobytes(), 8, photometric=3, extra=palette)), BOOT)
+
+
+def test_a_tiff_of_a_kind_that_is_not_read_is_described() -> None:
+    with pytest.raises(
+        NotAnImage, match="this TIFF with 2 channels of 16-bit unsigned integers is damaged, or of a kind"
+    ):
+        grey(tiff((8, 8), bytes(256), 16, samples=2))
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("which", ["black", "white", "between"])
 def test_a_transparent_grey_is_found_in_the_bits_of_its_file(bits: int, which: str) -> None:
