@@ -4,14 +4,18 @@ Text, colour profiles, thumbnails and EXIF are left out, after the orientation w
 cannot be followed stays as it is: its decoder will say what is wrong.
 """
 
+import itertools
+import math
+import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL.TiffImagePlugin import COMPRESSION_INFO
 
 from decoding import tiff
-from decoding.errors import UnsupportedFormat
+from decoding.errors import NotAnImage, UnsupportedFormat
 
 PNG_HEADER = 8
 PNG_END = bytes(4) + b"IEND\xaeB`\x82"
@@ -25,6 +29,15 @@ SCALES = (255, 65535)
 BITS = {"<": {1, 2, 4, 8, 12, 16, 32}, ">": {1, 2, 4, 8, 16, 32}}
 JPEG_DROPPED = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # APP1 … APP13, APP15, comments; JFIF and Adobe tell the colours
 JPEG_EXIF, JPEG_SCAN = 0xE1, 0xDA
+JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3\xc9\xca].{7}(.)", re.DOTALL)
+JPEG_SCANS = re.compile(rb"\xff\xda..(.)", re.DOTALL)
+COEFFICIENTS = 64
+MOST_PIECES = 2**16
+"""Chunks or segments; 32 MiB of PNG in the smallest that are usual are 4,096."""
+SMALL_TILE = 2**20
+"""Pixels of a TIFF's tile that may be larger than its picture."""
+NARROW = {2**bits - 1: bits for bits in range(9, 16)}
+"""Bits by the largest value, where 16 hold fewer."""
 JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 
 
@@ -48,12 +61,20 @@ def essentials(name: str, content: bytes) -> Essentials:
     return strip(content) if strip else Essentials(content)
 
 
+def pieces() -> Iterator[None]:
+    """One after the other, as many as a file may have. Raises NotAnImage where there are more."""
+    yield from itertools.repeat(None, MOST_PIECES)
+    raise NotAnImage(f"this image is in more than {MOST_PIECES} pieces")
+
+
 def png(content: bytes) -> Essentials:
     """A missing end is given back: all pixels may be there."""
     if content[12:16] != b"IHDR" or len(content) < PNG_HEADER + 25:
         return Essentials(content)
     kept, orientation, place = [content[:PNG_HEADER]], 1, PNG_HEADER
-    while place + 8 <= len(content):
+    for _ in pieces():
+        if place + 8 > len(content):
+            break
         length, kind = struct.unpack_from(">I4s", content, place)
         end = place + 12 + length
         chunk = content[place:end]
@@ -82,7 +103,9 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 def jpeg(content: bytes) -> Essentials:
     kept, exif, place = [content[:2]], b"", 2
-    while content[place : place + 1] == b"\xff" and place + 4 <= len(content):
+    for _ in pieces():
+        if content[place : place + 1] != b"\xff" or place + 4 > len(content):
+            break
         marker = content[place + 1]
         if marker == 0xFF:  # padding
             place += 1
@@ -102,9 +125,27 @@ def jpeg(content: bytes) -> Essentials:
     return Essentials(b"".join(kept), tiff.orientation(exif))
 
 
+def has_all_scans(content: bytes) -> bool:
+    """Whether a JPEG has begun to tell every coefficient of every component to its last bit."""
+    frame = JPEG_FRAME.search(content)
+    if frame is None:
+        return False
+    components = content[frame.end() : frame.end() + 3 * frame[1][0] : 3]
+    missing = {(component, number) for component in components for number in range(COEFFICIENTS)}
+    for scan in JPEG_SCANS.finditer(content):
+        end = scan.end() + 2 * scan[1][0]
+        first, last, precision = content[end : end + 3].ljust(3, b"\xff")
+        if precision & 15 == 0:
+            told = content[scan.end() : end : 2]
+            missing -= {(component, number) for component in told for number in range(first, last + 1)}
+    return not missing
+
+
 def webp(content: bytes) -> Essentials:
     kept, orientation, place = [], 1, 12
-    while place + 8 <= len(content):
+    for _ in pieces():
+        if place + 8 > len(content):
+            break
         kind, length = struct.unpack_from("<4sI", content, place)
         data = content[place + 8 : place + 8 + length]
         if kind == b"VP8X" and data:
@@ -124,12 +165,13 @@ def tiff_file(content: bytes) -> Essentials:
     if tiff.WIDTH not in directory.tags:
         return Essentials(content)
     refuse_ambiguous(directory)
-    bits, largest = directory.bits, directory.value(tiff.LARGEST, 1)
+    refuse_misshapen(directory)
+    bits, largest = directory.bits, directory.value(tiff.LARGEST, int(directory.value(tiff.LARGEST_UNSIGNED, 1)))
     white_is_zero = directory.value(tiff.PHOTOMETRIC, 1) == 0 and len(bits) == 1 and bits[0] > 8
     return Essentials(
         directory.with_pixels_alone(black_is_zero=white_is_zero),
         directory.orientation,
-        bits[0],
+        NARROW.get(int(largest), 16) if bits == [16] else bits[0],
         white_is_zero,
         largest if largest in SCALES else 1.0,
         str(directory),
@@ -149,8 +191,23 @@ def refuse_ambiguous(directory: tiff.Directory) -> None:
         problem = "which are not read; one channel of 32-bit floats is"
     elif kind not in tiff.NAMES or widest not in BITS[directory.order]:
         problem = "which are not read"
+    elif kind == tiff.FLOAT and directory.order == ">" and directory.value(tiff.COMPRESSION, 1) != 1:
+        problem = "compressed with the high byte first, which are not read"
+    elif directory.planar and directory.value(tiff.COMPRESSION, 1) == 1 and (widest > 8 or len(directory.bits) > 3):
+        problem = "one channel after the other without compression, which are not read"
     elif (method := int(directory.value(tiff.COMPRESSION, 1))) not in COMPRESSION_INFO:
         problem = f"compressed by method {method}, which is not read"
     else:
         return
     raise UnsupportedFormat(f"this is {directory}, {problem}; convert it to 8 or 16 bits")
+
+
+def refuse_misshapen(directory: tiff.Directory) -> None:
+    """Raises NotAnImage where a picture has parts far larger than itself, or not all of its parts."""
+    width, height = (int(directory.value(tag, 0)) for tag in (tiff.WIDTH, tiff.HEIGHT))
+    tile = directory.value(tiff.TILE_WIDTH, 0) * directory.value(tiff.TILE_HEIGHT, 0)
+    if tile > max(width * height, SMALL_TILE):
+        raise NotAnImage(f"this {directory} has tiles larger than its {width}×{height} pixels")
+    strips, rows = len(directory.values(tiff.STRIPS)), directory.value(tiff.STRIP_ROWS, height) or 1
+    if 0 < strips < math.ceil(height / rows) * (len(directory.bits) if directory.planar else 1):
+        raise NotAnImage(f"this {directory} is damaged: it has {strips} of its strips")

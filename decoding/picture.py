@@ -9,7 +9,7 @@ from typing import Literal
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from decoding import tiff
-from decoding.containers import Essentials, essentials
+from decoding.containers import Essentials, essentials, has_all_scans
 from decoding.errors import EmptyImage, ImageTooLarge, NotAnImage, PictureError, UnsupportedFormat
 from decoding.signatures import ACCEPTED, PLUGINS, TEXTS, identify
 from decoding.values import to_8_bits
@@ -103,7 +103,7 @@ class Picture:
             self.image.load()
             return self.image
         except OSError:
-            if self.name != "JPEG":
+            if self.name != "JPEG" or not has_all_scans(self.essentials.content):
                 raise
             # All pixels are there where it makes no difference what follows. A decoder takes what is missing for grey.
             grey, noisy = (self._continued(tail, reduced) for tail in (JPEG_END, JPEG_NOISE + JPEG_END))
@@ -136,7 +136,7 @@ def open_picture(content: bytes, limits: Limits | None = None) -> Picture:
         raise EmptyImage(f"the image is empty; send the bytes of one of {ACCEPTED}")
     name = identify(content)
     if name is None:
-        raise NotAnImage(f"this is no image of a known format; accepted are {ACCEPTED}")
+        raise NotAnImage(f"this is no image of a known format; send the bytes of one of {ACCEPTED}")
     if name in TEXTS and name != "SVG":
         raise NotAnImage(f"this is {name}; send the bytes of the image itself, one of {ACCEPTED}")
     if name not in PLUGINS:

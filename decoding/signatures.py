@@ -21,13 +21,14 @@ SIGNATURES = [
         "GIF": rb"GIF8[79]a",
         "Canon CR2 (raw)": rb"(II\*\0|MM\0\*)....CR",
         "TIFF": rb"II[*+]\0|MM\0[*+]",
-        "BMP": rb"BM",
+        "BMP": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
         "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
         "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
         "JPEG XR": rb"II\xbc\x01",
         "Photoshop PSD": rb"8BPS",
         "ICO": rb"\0\0\x01\0",
-        "a Windows cursor": rb"\0\0\x02\0",
+        "a Windows cursor": rb"\0\0\x02\0[^\0]\0",
+        "TGA": rb"\0[\0\x01][\x01-\x03\x09-\x0b].{5}\0\0\0\0",
         "ICNS": rb"icns",
         "OpenEXR": rb"v/1\x01",
         "Radiance HDR": rb"#\?(RADIANCE|RGBE)",
@@ -108,6 +109,5 @@ def brand(content: bytes) -> str:
 def text(start: bytes) -> str | None:
     """What is written in angle brackets."""
     lowered = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if b"<svg" in lowered and lowered.startswith(b"<"):
-        return "SVG"
-    return next((name for name, starts in TEXTS.items() if lowered.startswith(starts)), None)
+    name = next((name for name, starts in TEXTS.items() if lowered.startswith(starts)), None)
+    return "SVG" if name == "XML" and b"<svg" in lowered else name

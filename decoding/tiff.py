@@ -10,16 +10,17 @@ from dataclasses import dataclass
 ORIENTATION, PHOTOMETRIC, COMPRESSION, BITS, FORMAT, LARGEST, DNG = 274, 262, 259, 258, 339, 341, 50706
 NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
 """Of the types of a tag's value: those that are plain numbers, as `struct` has them."""
-WIDTH, COLOURS = 256, 320
+WIDTH, HEIGHT, STRIPS, STRIP_ROWS, PLANAR, TILE_WIDTH, TILE_HEIGHT, COLOURS = 256, 257, 273, 278, 284, 322, 323, 320
+LARGEST_UNSIGNED = 281
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 NAMES = {UNSIGNED: "unsigned integers", SIGNED: "signed integers", FLOAT: "floats", 4: "values of no stated kind"}
 FOR_PIXELS = {
-    *(WIDTH, 257, BITS, COMPRESSION, PHOTOMETRIC),  # size and values
-    *(266, 273, 277, 278, 279, 284, 292, 293, 317),  # strips and how they are packed
-    *(322, 323, 324, 325, COLOURS, 332, 338, FORMAT),  # tiles, colours, alpha
+    *(WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC),  # size and values
+    *(266, STRIPS, 277, STRIP_ROWS, 279, PLANAR, 292, 293, 317),  # strips and how they are packed
+    *(TILE_WIDTH, TILE_HEIGHT, 324, 325, COLOURS, 332, 338, FORMAT),  # tiles, colours, alpha
     *(347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),  # JPEG inside, YCbCr
 }
-MOST = 4096
+MOST = 2**16
 """Tags of a directory, and values of a tag, that are looked at."""
 
 
@@ -86,6 +87,11 @@ class Directory:
     @property
     def sample_format(self) -> int:
         return int(self.value(FORMAT, UNSIGNED))
+
+    @property
+    def planar(self) -> bool:
+        """One channel is stored after the other."""
+        return self.value(PLANAR, 1) == 2 and len(self.bits) > 1
 
     def __str__(self) -> str:
         bits, numbers = self.bits, NAMES.get(self.sample_format, "numbers of an unknown kind")

@@ -10,8 +10,9 @@ from decoding.containers import Essentials
 from decoding.errors import UnsupportedFormat
 
 COLOURS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
-FEW = 0.05
-"""Share of a float picture's values that may lie above white, as highlights do; more, and its range is not known."""
+FEW, RARE = 0.05, 0.001
+"""Shares of a float picture's values that may lie outside 0-1, as highlights do, and far outside, as faults do; where
+there are more, its range is not known."""
 
 
 def to_8_bits(image: Image.Image, essentials: Essentials) -> Image.Image:
@@ -40,13 +41,14 @@ def to_8_bits(image: Image.Image, essentials: Essentials) -> Image.Image:
 def from_floats(pixels: NDArray[Any], essentials: Essentials) -> NDArray[np.uint8]:
     """0 is black and `essentials.white` white; what is no number is black."""
     values = np.nan_to_num(pixels / np.float32(essentials.white), nan=0.0, posinf=1.0, neginf=0.0)
-    above = float((values > 1).mean())
-    if above > FEW:
+    outside = float(((values > 1) | (values < 0)).mean())
+    if outside > FEW or (np.abs(values) > 2).sum() > 1 + RARE * values.size:
         raise UnsupportedFormat(
-            f"{above:.0%} of this picture's float values are above 1, so its white is ambiguous; scale them to 0-1"
+            f"{outside:.1%} of this picture's float values are not in 0-1, so its black and white are ambiguous; "
+            "scale them to 0-1"
         )
     values = values.clip(0, 1)
-    return np.asarray(255 * (1 - values if essentials.white_is_zero else values), dtype=np.uint8)
+    return np.asarray(np.rint(255 * (1 - values if essentials.white_is_zero else values)), dtype=np.uint8)
 
 
 def over_black(image: Image.Image, bits: int) -> Image.Image:
@@ -65,6 +67,8 @@ def with_8_bit_transparency(image: Image.Image, bits: int) -> Image.Image:
         image = image.convert("L")
     if isinstance(colour, int) and image.mode == "L":
         image.info["transparency"] = (colour & largest) * 255 // largest
-    elif isinstance(colour, tuple):
-        image.info["transparency"] = tuple((value & largest) >> (bits - 8) for value in colour)
+    elif isinstance(colour, tuple) and bits == 16:
+        raise UnsupportedFormat(
+            "this is PNG in RGB of 16 bits with a transparent colour, which is not read; give it alpha"
+        )
     return image

@@ -48,7 +48,7 @@ def describe_text(content: bytes, media_type: str) -> str | None:
     head = content[:HEAD].removeprefix(b"\xef\xbb\xbf").lstrip()
     if not head:
         return None
-    if PART.match(head):
+    if media_type.startswith("multipart/") or PART.match(head):
         return f"a multipart body whose Content-Type is {media_type or 'missing'}, not multipart/form-data"
     if DATA_URL.match(head):
         return "a data: URL"

@@ -1,5 +1,7 @@
 """From the bytes of an image to what the network was trained on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -19,20 +21,25 @@ REFUSED: dict[type[PictureError], type[RequestError]] = {
 }
 
 
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What is wrong with a picture, as an error of the request."""
+    try:
+        yield
+    except PictureError as error:
+        raise REFUSED.get(type(error), NotAnImage)(str(error)) from error
+
+
 def open_image(content: bytes, limits: Limits) -> Picture:
     """Read the header only; the pixels are decoded by `to_input`. Raises RequestError."""
-    try:
+    with refusals():
         return decoding.open_picture(content, limits)
-    except PictureError as error:
-        raise REFUSED[type(error)](str(error)) from error
 
 
 def to_input(picture: Picture, spec: InputSpec) -> NDArray[np.float32]:
     """Decode to C×H×W, float32, resized and normalised. Raises RequestError."""
-    try:
+    with refusals():
         image = decoding.fitted(picture, (spec.width, spec.height), spec.resize, MODES[spec.color_mode])
-    except PictureError as error:
-        raise REFUSED[type(error)](str(error)) from error
     shape = (spec.height, spec.width, spec.channels)
     values = np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
     tensor = np.empty((spec.channels, spec.height, spec.width), np.float32)

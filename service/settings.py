@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         description="largest image, in pixels; more is refused with 413. A phone's photo has 12 to 50 M",
     )
     max_decoded_pixels: int = Field(
-        16_000_000,
+        25_000_000,
         ge=1,
         description="most pixels that are decoded of an image; only JPEG, unless it is progressive, can be decoded at "
         "reduced size, so that this is the limit of all others",

@@ -153,3 +153,17 @@ def test_missing_pixels_are_missed(kind: str, share: float) -> None:
         content = struct.pack("<4sI", b"II*\0", 8) + pictures.tiff(IMAGE.size, b"", 8)[8:] + BOOT.tobytes()
     with pytest.raises(NotAnImage):
         pixels(content[: round(share * len(content))])
+
+
+def test_missing_scans_are_missed() -> None:
+    content = PLAIN["progressive JPEG"]
+    scans = [place for place in range(len(content)) if content.startswith(b"\xff\xda", place)]
+    for place in scans[1:]:
+        with pytest.raises(NotAnImage):
+            pixels(content[:place])
+
+
+@pytest.mark.parametrize("content", [PNG[:33] + chunk(b"IDAT", b"") * 70_000 + PNG[33:], JPEG[:2] + b"\xff" * 70_000])
+def test_files_in_too_many_pieces_are_not_followed(content: bytes) -> None:
+    with pytest.raises(NotAnImage, match="in more than 65536 pieces"):
+        pixels(content)

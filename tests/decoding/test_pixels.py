@@ -33,6 +33,21 @@ def test_what_was_seen_wrongly_is_as_its_reference(case: object) -> None:
     np.testing.assert_allclose(np.asarray(seen).astype(int), np.asarray(expected).astype(int), atol=atol)
 
 
+def test_12_bits_in_words_of_16_fill_the_range() -> None:
+    values = (BOOT.astype(int) * 4095 // 255).astype("<u2")
+    content = tiff(SIZE, values.tobytes(), 16, extra=[(281, 3, [4095])])
+    np.testing.assert_allclose(grey(content).astype(int), BOOT, atol=1)
+
+
+def test_tiles_and_strips_fit_their_picture() -> None:
+    with pytest.raises(NotAnImage, match="tiles larger than its 8×8 pixels"):
+        grey(tiff((8, 8), bytes(64), 8, extra=[(322, 3, [20_000]), (323, 3, [20_000])]))
+    content = tiff((8, 8), bytes(64), 8)
+    rows = content.index((278).to_bytes(2, "little") + b"\x03\0")
+    with pytest.raises(NotAnImage, match="it has 1 of its strips"):
+        grey(content[: rows + 8] + b"\x04" + content[rows + 9 :])
+
+
 @pytest.mark.parametrize("scale", [1, 257])
 def test_a_palette_of_8_or_16_bits_has_the_same_colours(scale: int) -> None:
     palette = [(320, 3, [scale * level for level in range(256)] * 3)]
@@ -100,7 +115,8 @@ def floats_to_255() -> bytes:
         (tiff(SIZE, BOOT.astype("<f8").tobytes(), 64, 3), "TIFF with 64-bit floats"),
         (tiff(SIZE, bytes(12 * BOOT.size), 32, 3, photometric=2, samples=3), "TIFF with 3 channels of 32-bit floats"),
         (tiff(SIZE, BOOT.tobytes(), 8, 7), "TIFF with 8-bit numbers of an unknown kind"),
-        (floats_to_255(), "above 1, so its white is ambiguous"),
+        (tiff(SIZE, (BOOT / 128 - 1).astype("<f4").tobytes(), 32, 3), "not in 0-1"),
+        (floats_to_255(), "not in 0-1, so its black and white are ambiguous"),
         (encoded(Image.new("LAB", (8, 8)), "TIFF"), "pixels of the kind LAB"),
         ((CASES / "decode" / "i32-small.tif").read_bytes(), "32-bit signed integers"),
         ((CASES / "message" / "f16-01.tif").read_bytes(), "16-bit floats"),

@@ -55,11 +55,11 @@ def test_a_photo_of_a_phone_is_taken(server: Server, size: tuple[int, int]) -> N
     ("kind", "options"), [("JPEG", {"quality": 50, "progressive": True}), ("PNG", {"compress_level": 1})]
 )
 def test_what_cannot_be_decoded_smaller_is_limited(server: Server, kind: str, options: dict[str, object]) -> None:
-    content = encoded(Image.new("L", (5000, 4000)), kind, **options)
+    content = encoded(Image.new("L", (6000, 5000)), kind, **options)
     response = server.client.post("/predict", content=content, params=NO_LIMIT)
     error = Error.model_validate_json(response.text).error
     assert (response.status_code, error.code) == (413, "image_too_large")
-    assert "5000×4000 pixels; at most 16000000 are accepted" in error.message
+    assert "6000×5000 pixels; at most 25000000 are accepted" in error.message
 
 
 def test_damaged_files_get_an_answer_or_an_error_of_the_client(server: Server) -> None:
