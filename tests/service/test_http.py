@@ -98,7 +98,7 @@ def test_the_model_says_what_its_operating_points_promise(server: Server, embedd
         (NO_LIMIT, b"", 400, "empty_body"),
         (NO_LIMIT, b"these are words", 415, "not_an_image"),
         (NO_LIMIT, b"\x00\x00\x01\x00\x01\x00" + b"\x00" * 40, 415, "unsupported_format"),
-        (NO_LIMIT, png(Image.new("1", (5000, 5000))), 413, "image_too_large"),
+        (NO_LIMIT, png(Image.new("1", (6000, 5000))), 413, "image_too_large"),
         (NO_LIMIT, bytes(BODY_LIMIT + 1), 413, "body_too_large"),
         ({}, None, 422, "missing_latency_budget_ms"),
         ({"latency_budget_ms": "soon"}, None, 422, "invalid_latency_budget_ms"),
