@@ -5,12 +5,13 @@ turned upright and resized. Nothing here needs torch or onnxruntime.
 """
 
 from decoding.errors import EmptyImage, ImageTooLarge, NotAnImage, PictureError, UnsupportedFormat
-from decoding.picture import Limits, Mode, Picture, Resize, fitted, open_picture, resized
+from decoding.picture import REDUCED, Limits, Mode, Picture, Resize, fitted, open_picture, resized
 from decoding.signatures import ACCEPTED, EXTENSIONS
 
 __all__ = [
     "ACCEPTED",
     "EXTENSIONS",
+    "REDUCED",
     "EmptyImage",
     "ImageTooLarge",
     "Limits",

@@ -26,6 +26,7 @@ WEBP_CHUNKS = {b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"}
 WEBP_KEPT_FLAGS = 0x12  # transparency and animation; not profile, EXIF and XMP
 SCALES = (255, 65535)
 """What may be named as the largest value of a float picture, other than 1; others are statistics, not white."""
+UNCOMPRESSED = 1
 BITS = {"<": {1, 2, 4, 8, 12, 16, 32}, ">": {1, 2, 4, 8, 16, 32}}
 JPEG_DROPPED = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # APP1 … APP13, APP15, comments; JFIF and Adobe tell the colours
 JPEG_EXIF, JPEG_SCAN = 0xE1, 0xDA
@@ -56,7 +57,11 @@ class Essentials:
 
 
 def essentials(name: str, content: bytes) -> Essentials:
-    """Of a file in the format `name`. Raises UnsupportedFormat for a TIFF whose values nobody can know."""
+    """Of a file in the format `name`.
+
+    Raises NotAnImage for a file in too many pieces or a TIFF whose parts do not fit, UnsupportedFormat for a TIFF whose
+    values nobody can know.
+    """
     strip = {"PNG": png, "JPEG": jpeg, "WebP": webp, "TIFF": tiff_file}.get(name)
     return strip(content) if strip else Essentials(content)
 
@@ -182,20 +187,21 @@ def refuse_ambiguous(directory: tiff.Directory) -> None:
     """Raises UnsupportedFormat where the values have no known black and white, or are in no form that is read."""
     if tiff.DNG in directory.tags:
         raise UnsupportedFormat("this is DNG (raw), of which only a preview could be read; develop it first")
-    kind, widest = directory.sample_format, max(directory.bits)
+    kind, widest, channels = directory.sample_format, max(directory.bits), len(directory.bits)
+    method = int(directory.value(tiff.COMPRESSION, UNCOMPRESSED))
     if kind == tiff.UNSIGNED and widest > 16:
         problem = "whose white is ambiguous"
     elif kind == tiff.SIGNED:
         problem = "whose black is ambiguous"
-    elif kind == tiff.FLOAT and (widest != 32 or len(directory.bits) > 1):
+    elif kind == tiff.FLOAT and (widest != 32 or channels > 1):
         problem = "which are not read; one channel of 32-bit floats is"
     elif kind not in tiff.NAMES or widest not in BITS[directory.order]:
         problem = "which are not read"
-    elif kind == tiff.FLOAT and directory.order == ">" and directory.value(tiff.COMPRESSION, 1) != 1:
+    elif kind == tiff.FLOAT and directory.order == ">" and method != UNCOMPRESSED:
         problem = "compressed with the high byte first, which are not read"
-    elif directory.planar and directory.value(tiff.COMPRESSION, 1) == 1 and (widest > 8 or len(directory.bits) > 3):
+    elif directory.planar and method == UNCOMPRESSED and (widest > 8 or channels > 3):
         problem = "one channel after the other without compression, which are not read"
-    elif (method := int(directory.value(tiff.COMPRESSION, 1))) not in COMPRESSION_INFO:
+    elif method not in COMPRESSION_INFO:
         problem = f"compressed by method {method}, which is not read"
     else:
         return

@@ -7,11 +7,11 @@ import contextlib
 import struct
 from dataclasses import dataclass
 
-ORIENTATION, PHOTOMETRIC, COMPRESSION, BITS, FORMAT, LARGEST, DNG = 274, 262, 259, 258, 339, 341, 50706
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION = 256, 257, 258, 259, 262, 274
+STRIPS, STRIP_ROWS, PLANAR, TILE_WIDTH, TILE_HEIGHT = 273, 278, 284, 322, 323
+LARGEST_UNSIGNED, COLOURS, FORMAT, LARGEST, DNG = 281, 320, 339, 341, 50706
 NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
 """Of the types of a tag's value: those that are plain numbers, as `struct` has them."""
-WIDTH, HEIGHT, STRIPS, STRIP_ROWS, PLANAR, TILE_WIDTH, TILE_HEIGHT, COLOURS = 256, 257, 273, 278, 284, 322, 323, 320
-LARGEST_UNSIGNED = 281
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 NAMES = {UNSIGNED: "unsigned integers", SIGNED: "signed integers", FLOAT: "floats", 4: "values of no stated kind"}
 FOR_PIXELS = {

@@ -16,14 +16,12 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
 from tqdm import tqdm
 
-from decoding import Picture, PictureError, Resize, fitted, open_picture
+from decoding import REDUCED, Picture, PictureError, Resize, fitted, open_picture
 from training.backbones.sections import Shape
 from training.devices import leads
 from training.folders import BrokenFile, BrokenFiles
 from training.manifest import Manifest
 
-REDUCED = 2
-"""A JPEG is decoded at no less than so many times the size that its random part gets."""
 HEADER = 2**16
 """Bytes from the start of a file that usually tell its size in pixels."""
 
