@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.datasets import CIFAR10, CIFAR100, FashionMNIST, ImageNet
+from torchvision.datasets import FashionMNIST, ImageNet
 from torchvision.datasets.imagenet import load_meta_file
 from torchvision.datasets.utils import extract_archive
 
-from training import manifest
+from training import cifar, manifest
 from training.backbones import made_for
 from training.config import IN_FILES, TrainConfig
 from training.data import Files, Images, Splits
 from training.devices import leads
-from training.folders import BrokenFile, BrokenFiles, Folder, counted, kinds, listed, named, read_folder
+from training.folders import BrokenFile, BrokenFiles, Folder, counted, image_folder, kinds, listed, named, read_folder
 from training.manifest import Manifest, Origin
 
 # Of ImageNet's training images, as its published networks take them; for all image files, resident or not.
@@ -182,10 +182,8 @@ def read(config: TrainConfig, train: bool) -> Half:
                 grey = fashion_mnist(config, train)
                 return in_one_piece(train, grey.data.unsqueeze(1), grey.targets, grey.classes)
             case "cifar10" | "cifar100":
-                kind = CIFAR10 if config.dataset == "cifar10" else CIFAR100
-                colour = kind(str(config.data), train=train, download=True)
-                pixels = torch.from_numpy(colour.data).permute(0, 3, 1, 2).contiguous()
-                return in_one_piece(train, pixels, torch.tensor(colour.targets), colour.classes)
+                pixels, labels, classes = cifar.read(config.dataset, config.data, train, config.workers)
+                return in_one_piece(train, pixels, labels, classes)
             case "imagenet":
                 unpacked = Unpacked(str(config.data), split="train" if train else "val")
                 folder = read_folder(Path(unpacked.split_folder))
@@ -220,14 +218,6 @@ def fashion_mnist(config: TrainConfig, train: bool) -> FashionMNIST:
         if not (raw / archive.stem).exists():
             extract_archive(str(archive), str(raw))
     return FashionMNIST(str(config.data), train=train, download=True)
-
-
-def image_folder(data: Path, train: bool) -> Path:
-    candidates = [data / "train"] if train else [data / "test", data / "val"]
-    for folder in candidates:
-        if folder.is_dir():
-            return folder
-    raise FileNotFoundError(f"there is no folder {' or '.join(map(str, candidates))}")
 
 
 def in_one_piece(train: bool, pixels: Tensor, labels: Tensor, classes: Sequence[str]) -> Half:

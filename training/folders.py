@@ -83,6 +83,14 @@ def read_folder(root: Path) -> Folder:
     return found
 
 
+def image_folder(data: Path, train: bool) -> Path:
+    candidates = [data / "train"] if train else [data / "test", data / "val"]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"there is no folder {' or '.join(map(str, candidates))}")
+
+
 def read_class(found: Folder, root: str, label: int) -> None:
     """Adds what is in `root` and all folders below it."""
     files: list[os.DirEntry[str]] = []

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -43,6 +44,48 @@ def test_cifar(kind: type[CIFAR10], name: str, files: int, tmp_path: Path, monke
     original = kind(str(tmp_path), train=False)
     assert torch.equal(test.pixels, torch.from_numpy(original.data).permute(0, 3, 1, 2))
     assert test.labels.tolist() == original.targets
+
+
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_is_read_from_a_folder_of_images_per_class(name: str, classes: int, tmp_path: Path) -> None:
+    written = write_classes(tmp_path, classes, size=(32, 32))
+    config = TrainConfig(recipe="cifar100-resnet18", dataset=name, data=tmp_path, validation=3)
+    splits, test = datasets.load_checked(config)
+    assert splits.classes == sorted(written)
+    assert len(splits.train) + len(splits.validation) == classes
+    assert splits.image_shape == (3, 32, 32)
+    assert splits.mean == pytest.approx((splits.train.pixels.float().mean(dim=(0, 2, 3)) / 255).tolist())
+    for pixels, label in zip(test.pixels, test.labels.tolist(), strict=True):
+        assert torch.equal(pixels, written[splits.classes[label]])
+
+
+@pytest.mark.parametrize(
+    ("classes", "size", "message"),
+    [
+        (9, (32, 32), r"train has 9 folders of images, cifar10 has one for each of 10 classes"),
+        (10, (40, 40), r"the images in .*train are 40×40, those of cifar10 32×32"),
+    ],
+)
+def test_a_folder_that_is_not_cifar_is_refused(
+    classes: int, size: tuple[int, int], message: str, tmp_path: Path
+) -> None:
+    write_classes(tmp_path, classes, size)
+    with pytest.raises(ValueError, match=message):
+        datasets.load(TrainConfig(recipe="cifar100-resnet18", dataset="cifar10", data=tmp_path))
+
+
+def write_classes(root: Path, classes: int, size: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """One random image per class and half; returns those of the test half by class."""
+    random = np.random.default_rng(0)
+    written = {}
+    for half in ("train", "test"):
+        for number in range(classes):
+            folder = root / half / f"class {number}"
+            folder.mkdir(parents=True)
+            pixels = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "0.png")
+            written[folder.name] = torch.from_numpy(pixels).permute(2, 0, 1)
+    return written
 
 
 def test_imagenet_is_read_from_files(tmp_path: Path) -> None:
