@@ -6,6 +6,8 @@ DEV := .venv-dev
 PEERS := mosec litserve bentoml ray pytriton
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?=
+METHODS ?= plain,deep-supervision,self-distillation-without-hint,self-distillation,self-distillation-gradient-equilibrium,self-distillation-ensemble
+METHODS_CIFAR100 ?= deep-supervision,mutual,plain,self-distillation,deep-supervision-label-smoothing,mutual-strided-first-head
 
 $(SERVE)/installed-$(EXTRA): pyproject.toml constraints.txt
 	rm -rf $(SERVE) && $(PYTHON) -m venv $(SERVE)
@@ -17,7 +19,7 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
 	touch $@
 
-.PHONY: serve test check format train table export bench bench-peers lock
+.PHONY: serve test check format train table table-cifar100 export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded model; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
@@ -39,7 +41,11 @@ train: $(DEV)/installed  ## train a model like the embedded one, or go on with i
 	$(DEV)/bin/python -m training $(ARGS)
 
 table: $(DEV)/installed  ## compare the methods on Fashion-MNIST, sized for two cores, or go on with it
-	$(DEV)/bin/python -m training table --recipe fashion-mnist-cpu $(ARGS)
+	$(DEV)/bin/python -m training table --recipe fashion-mnist-cpu --methods $(METHODS) $(ARGS)
+
+table-cifar100: $(DEV)/installed  ## the same on CIFAR-100, a run of a method with a seed after the other
+	$(DEV)/bin/python -m training table --recipe cifar100-cpu --methods $(METHODS_CIFAR100) \
+		--out benchmarks/results/methods-cifar100 $(ARGS)
 
 export: $(DEV)/installed  ## make an artifact of what `make train` left, in place of the embedded one
 	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx --precision int8 $(ARGS)

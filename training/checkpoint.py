@@ -82,12 +82,17 @@ def resumable(path: Path, config: TrainConfig) -> Checkpoint | None:
     if not path.exists():
         return None
     before = load(path)
+    check_same(path, config, before.settings())
+    return before
+
+
+def check_same(path: Path, config: TrainConfig, made: TrainConfig) -> None:
+    """Raises ValueError if `path` was made with settings that would lead to another result than `config`'s."""
     apart = MACHINE | open_choices(config) | unused(config.dataset)
-    wanted, made = (one.model_dump(mode="json", exclude=apart) for one in (config, before.settings()))
-    differing = sorted(name for name, value in wanted.items() if made[name] != value)
+    wanted, had = (one.model_dump(mode="json", exclude=apart) for one in (config, made))
+    differing = sorted(name for name, value in wanted.items() if had[name] != value)
     if differing:
         raise ValueError(f"{path} was made with another {', '.join(differing)}; give another --out")
-    return before
 
 
 def open_choices(config: TrainConfig) -> set[str]:

@@ -13,6 +13,10 @@ from training.recipes import DEFAULT_METHOD, METHODS, RECIPES, resolve
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Layout = Literal["auto", "channels_first", "channels_last"]
 Augment = Literal["none", "cifar10", "imagenet", "svhn"]
+Teacher = Literal["last", "ensemble", "mutual", "averaged"]
+Divergence = Literal["kl", "logits"]
+HintForm = Literal["mean", "norm"]
+Head = Literal["narrow", "strided", "bottleneck", "attention"]
 IN_FILES = ("imagenet", "folder")
 """Data sets whose images are a file each, of any size."""
 
@@ -39,6 +43,9 @@ class TrainConfig(BaseSettings):
     # Network.
     backbone: str = Field("resnet18", description=f"layout of the backbone: {', '.join(BACKBONES)}")
     width: int | None = Field(None, ge=1, description="channels of the first stage; none for the published number")
+    stem_stride: int = Field(
+        1, ge=1, le=2, description="stride of the first layer of a CIFAR network; 2 is a quarter of the cost everywhere"
+    )
     last_stride: int = Field(
         2, ge=1, le=2, description="stride of the last stage of a CIFAR network; 2 is published, 1 keeps 7×7 of 28×28"
     )
@@ -47,21 +54,49 @@ class TrainConfig(BaseSettings):
     )
     exits: int = Field(4, ge=1, description="number of exits; 4 is the paper's, one after each stage of a ResNet")
     cut: Cut = Field("auto", description="sections by stage or by equal shares of the cost; auto: by stage if it fits")
-    head: Literal["narrow", "bottleneck", "attention"] = Field(
-        "narrow", description="layers of the shallow exits: cheap ones, the paper's, or the journal version's"
+    head: Head = Field(
+        "narrow",
+        description="layers of the shallow exits: cheap ones, learned strides, the paper's, or the journal version's",
     )
-    head_width: int = Field(128, ge=1, description="widest inner layer of a narrow head; it keeps early exits cheap")
+    head_width: int = Field(
+        128, ge=1, description="widest inner layer of a narrow or strided head; it keeps them cheap"
+    )
+    first_head: Head | None = Field(None, description="layers of the first exit; none: those of the others")
+    first_head_width: int | None = Field(None, ge=1, description="head_width of the first exit; none: of the others")
+    boost: float = Field(
+        0.0, ge=0, le=1, description="share of the answer before that each exit adds to its logits (arXiv:2211.16726)"
+    )
 
     # Loss. The paper prints no values and the public codes disagree, so these are the middle way among them.
     ce_weight: float = Field(0.7, ge=0, description="β, weight of the labels at the exits that have a teacher")
     kd_weight: float = Field(0.3, ge=0, description="α, weight of the distillation there (codes: 0.1 to 0.5)")
+    kd_ramp: float = Field(0.0, ge=0, le=1, description="share of the run in which that weight rises from 0")
     temperature: float = Field(3.0, gt=0, description="T of the distillation; all public codes agree on 3")
-    hint_weight: float = Field(
-        0.03, ge=0, description="λ of the hint loss, a mean over elements so that it does not depend on the batch size"
+    divergence: Divergence = Field(
+        "kl", description="distance from the teacher: T²·KL, or the mean square between logits"
     )
-    teacher: Literal["last", "ensemble"] = Field("last", description="the last exit, or the mean logits of all exits")
-    gradient_equilibrium: bool = Field(False, description="balance the gradients of the exits (arXiv:1908.06294)")
+    teacher: Teacher = Field(
+        "last",
+        description="the last exit; the mean logits of all; every other exit; or the last of the averaged weights",
+    )
+    smooth_teacher: bool = Field(
+        False, description="smooth the labels of exits that teach, too; their students learn less from them"
+    )
+    hint_weight: float = Field(0.03, ge=0, description="λ of the hint loss")
+    hint_form: HintForm = Field(
+        "mean",
+        description="mean of squares, whatever the batch size; or the authors' later form, 45 to 128 times as strong: "
+        "the norm over the batch, behind a linear layer that only training has",
+    )
+    hint_exits: int | None = Field(None, ge=1, description="exits that get the hint, from the first; none: all")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
+    gradient_equilibrium: bool = Field(False, description="balance the gradients of the exits (arXiv:1908.06294)")
+    detached: float = Field(
+        0.0, ge=0, lt=1, description="share of the channels whose gradient deeper exits leave alone (arXiv:2407.13986)"
+    )
+    backbone_first: float = Field(
+        0.0, ge=0, lt=1, description="share of the run in which the last exit learns alone (arXiv:2407.14320)"
+    )
 
     # Data.
     dataset: Literal["fashion-mnist", "cifar10", "cifar100", "imagenet", "folder"] = Field(
@@ -127,7 +162,9 @@ class TrainConfig(BaseSettings):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD, the authors'")
     nesterov: bool = Field(True, description="Nesterov's form of it, which the authors' code does not use")
     weight_decay: float = Field(5e-4, ge=0, description="weight decay, the authors'")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay per step of averaged weights to evaluate; 0 for none")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay per step of averaged weights, which are evaluated; 0 for none"
+    )
     save_steps: int = Field(1000, ge=1, description="steps of an epoch between checkpoints; also one after each epoch")
 
     # Speed. `auto` times a few real steps of each and takes the fastest.
@@ -149,4 +186,6 @@ class TrainConfig(BaseSettings):
             raise ValueError(f"crop=resized needs image files, {self.dataset} has images of one small size")
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("fp16 is for GPUs; use bf16 or fp32 on the CPU")
+        if self.teacher == "averaged" and self.kd_weight and not self.ema:
+            raise ValueError("teacher=averaged needs averaged weights; give ema, for instance 0.999")
         return self

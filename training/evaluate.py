@@ -6,20 +6,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.network import MultiExitNetwork
+from training.network import MultiExitNetwork, boosted
 
 BINS = 15
 
 
 @torch.inference_mode()
 def exit_logits(network: MultiExitNetwork, batches: Iterable[Tensor]) -> Tensor:
-    """Logits of every exit, K×N×classes, on the CPU. `batches`: N×C×H×W, normalised, on any device."""
+    """Every exit's own logits, K×N×classes, on the CPU. `batches`: N×C×H×W, normalised, on any device."""
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    answers = [torch.stack(network(batch.to(device)).logits).float().cpu() for batch in batches]
+    own = [torch.stack(network(batch.to(device)).logits).float().cpu() for batch in batches]
     network.train(was_training)
-    return torch.cat(answers, dim=1)
+    return torch.cat(own, dim=1)
+
+
+def answers(network: MultiExitNetwork, batches: Iterable[Tensor]) -> Tensor:
+    """The same as each exit answers: boosted, if the network is."""
+    return torch.stack(boosted(list(exit_logits(network, batches)), network.boost))
 
 
 def with_ensemble(logits: Tensor) -> Tensor:

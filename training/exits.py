@@ -53,6 +53,19 @@ def narrow(channels: int, out: int, steps: int, width: int) -> list[nn.Module]:
     return [pool, *convolution(channels, inner, 3), *convolution(inner, out, 1)]
 
 
+def strided(channels: int, out: int, steps: int, width: int) -> list[nn.Module]:
+    """A 3×3 convolution of stride 2 per halving, channels doubling up to `width`, then a 1×1 to the last channels.
+
+    Learned strides keep what pooling averages away; that lifts a first exit most, for a few times narrow's cost.
+    """
+    layers: list[nn.Module] = []
+    for _ in range(steps):
+        inner = min(2 * channels, width)
+        layers += convolution(channels, inner, 3, stride=2)
+        channels = inner
+    return [*layers, *convolution(channels, out, 1)] if channels != out else layers
+
+
 def bottleneck(channels: int, out: int, steps: int, width: int) -> list[nn.Module]:
     """The paper's (arXiv:1905.08094, section 3.1): 1×1, a 3×3 of stride 2 per halving, 1×1 to the last channels."""
     inner = max(out // 4, 1)
@@ -103,6 +116,7 @@ def halvings(size: int, last_size: int) -> int:
 
 HEADS: dict[str, Callable[[int, int, int, int], list[nn.Module]]] = {
     "narrow": narrow,
+    "strided": strided,
     "bottleneck": bottleneck,
     "attention": attention,
 }

@@ -1,5 +1,6 @@
 """What learns: a network with its loss, optimiser and averaged weights, and a step of all of them."""
 
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ class Learner:
         self.optimizer = make_optimizer(config, network)
         self.scaler = speed.scaler(fabric.device)
         self.averaged: AveragedModel | None = None
+        self.averaged_teaches = config.teacher == "averaged" and config.kd_weight > 0
         if config.ema:
             average = get_ema_multi_avg_fn(config.ema)
             self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
@@ -36,13 +38,18 @@ class Learner:
         """The network to evaluate: with averaged weights where there are any."""
         return self.averaged.module if self.averaged else self.network
 
-    def step(self, images: Tensor, labels: Tensor, learning_rate: float) -> Tensor:
-        """One step on this process' share of a batch; returns the loss there, detached."""
+    def step(self, images: Tensor, labels: Tensor, learning_rate: float, progress: float = 1.0) -> Tensor:
+        """One step on this process' share of a batch; returns the loss there, detached.
+
+        `progress`: share of the run that is done.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+        images = images.to(memory_format=self.speed.memory_format)
         with self.speed.autocast(self.fabric.device):
-            outputs = self.model(images.to(memory_format=self.speed.memory_format))
-        loss = self.loss(outputs, labels)
+            averaged = self.averaged_logits(images)
+            outputs = self.model(images)
+        loss = self.loss(outputs, labels, progress, averaged)
         self.optimizer.zero_grad()
         self.fabric.backward(self.scaler.scale(loss))
         self.scaler.step(self.optimizer)
@@ -50,6 +57,14 @@ class Learner:
         if self.averaged:
             self.averaged.update_parameters(self.network)
         return loss.detach()
+
+    @torch.no_grad()
+    def averaged_logits(self, images: Tensor) -> Tensor | None:
+        """What the last exit answers with averaged weights, where that teaches."""
+        if self.averaged is None or not self.averaged_teaches:
+            return None
+        logits: Tensor = self.averaged.module.eval()(images).logits[-1]
+        return logits
 
     def state(self) -> dict[str, Any]:
         """The fields of a checkpoint that are its own."""
@@ -70,14 +85,8 @@ class Learner:
 
 
 def make_loss(config: TrainConfig) -> SelfDistillation:
-    return SelfDistillation(
-        ce_weight=config.ce_weight,
-        kd_weight=config.kd_weight,
-        hint_weight=config.hint_weight,
-        temperature=config.temperature,
-        teacher=config.teacher,
-        label_smoothing=config.label_smoothing,
-    )
+    settings = {field.name: getattr(config, field.name) for field in fields(SelfDistillation)}
+    return SelfDistillation(**settings)
 
 
 def make_optimizer(config: TrainConfig, network: MultiExitNetwork) -> torch.optim.Optimizer:

@@ -14,7 +14,7 @@ import torchvision
 from training.backbones.sections import Shape
 from training.config import TrainConfig
 from training.data import Files, Images, Splits
-from training.evaluate import accuracies, exit_logits, reliability
+from training.evaluate import accuracies, answers, reliability
 from training.network import MultiExitNetwork
 from training.processor import processor, torch_instructions
 from training.revision import git_revision
@@ -50,7 +50,7 @@ def write_log(folder: Path, history: list[dict[str, float]]) -> None:
 
 def figures(network: MultiExitNetwork, splits: Splits, images: Images | Files) -> dict[str, Any]:
     """`accuracy` of every exit and, last, of their ensemble on `images`; `reliability` of the same."""
-    logits = exit_logits(network, splits.inputs(images))
+    logits = answers(network, splits.inputs(images))
     return {"accuracy": accuracies(logits, images.labels), "reliability": reliability(logits, images.labels)}
 
 

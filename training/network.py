@@ -16,8 +16,8 @@ from training.strided import subsample
 class Outputs(NamedTuple):
     """What every exit made of a batch, in forward order.
 
-    `logits[i]`: N×classes. `hints[i]`: N×C, the pooled features before the classifier of exit i+1, all of
-    the size of the last one, which the hint loss compares.
+    `logits[i]`: N×classes, the exit's own: see `boosted`. `hints[i]`: N×C, the pooled features before the classifier
+    of exit i+1, all of the size of the last one, which the hint loss compares.
     """
 
     logits: list[Tensor]
@@ -37,18 +37,42 @@ class ScaledGradient(torch.autograd.Function):
         return gradient * ctx.scale, None
 
 
+def boosted(logits: list[Tensor], boost: float) -> list[Tensor]:
+    """What each exit answers: its own logits + `boost` × the answer before, which is detached (arXiv:2211.16726).
+
+    Up to a factor per exit this is a weighted running sum of the logits, which artifacts can serve.
+    """
+    answers = logits[:1]
+    for own in logits[1:]:
+        answers.append(own + boost * answers[-1].detach() if boost else own)
+    return answers
+
+
 class MultiExitNetwork(nn.Module):
     """Sections in forward order, an exit after each.
 
-    With `gradient_equilibrium` (arXiv:1908.06294, section 3.2) exit i of K passes 1/(K-i+1) of its gradient into the
-    backbone and lets (K-i)/(K-i+1) of the deeper ones pass, so that every section hears each exit after it alike.
+    - `gradient_equilibrium` (arXiv:1908.06294, section 3.2): exit i of K passes 1/(K-i+1) of its gradient into the
+      backbone and lets (K-i)/(K-i+1) of the deeper ones pass, so that every section hears each exit after it alike.
+    - `detached` is the share of the channels through which deeper exits pass no gradient, so that these belong to the
+      exits before (after arXiv:2407.13986).
+    - `adapters`: one linear layer per shallow exit, which its hint goes through; in training only.
+    - `boost`: see `boosted`; the logits of `forward` are without it.
     """
 
-    def __init__(self, sections: list[nn.Sequential], exits: list[Exit], gradient_equilibrium: bool = False) -> None:
+    def __init__(
+        self,
+        sections: list[nn.Sequential],
+        exits: list[Exit],
+        gradient_equilibrium: bool = False,
+        detached: float = 0.0,
+        adapters: list[nn.Linear] | None = None,
+        boost: float = 0.0,
+    ) -> None:
         super().__init__()
         self.sections = nn.ModuleList(sections)
         self.exits = nn.ModuleList(exits)
-        self.gradient_equilibrium = gradient_equilibrium
+        self.adapters = nn.ModuleList(adapters or [])
+        self.gradient_equilibrium, self.detached, self.boost = gradient_equilibrium, detached, boost
         subsample(self)
 
     def forward(self, images: Tensor) -> Outputs:
@@ -61,7 +85,11 @@ class MultiExitNetwork(nn.Module):
                 left = len(self.exits) - index  # this exit and those after it
                 here = ScaledGradient.apply(features, 1 / left)
                 features = ScaledGradient.apply(features, (left - 1) / left)
+            if self.detached and self.training:
+                features = partly_detached(features, self.detached)
             logits, hint = exit_(here)
+            if self.training and index < len(self.adapters):
+                hint = self.adapters[index](hint)
             outputs.logits.append(logits)
             outputs.hints.append(hint)
         return outputs
@@ -85,18 +113,31 @@ class MultiExitNetwork(nn.Module):
         return counts
 
 
+def partly_detached(features: Tensor, share: float) -> Tensor:
+    """The same N×C×H×W, of which the first `share` of the channels passes no gradient on."""
+    count = round(share * features.shape[1])
+    return torch.cat([features[:, :count].detach(), features[:, count:]], dim=1)
+
+
 def build(config: TrainConfig, image_shape: Shape, classes: int) -> MultiExitNetwork:
     """The network that `config` describes, with initial weights from torch's current random state.
 
     `image_shape` is C×H×W. Raises ValueError where a setting does not fit the backbone or it has too few blocks.
     """
-    layout = Layout(image_shape[0], classes, config.width, config.last_stride)
+    layout = Layout(image_shape[0], classes, config.width, config.stem_stride, config.last_stride)
     plain = backbone(config.backbone, layout, config.weights)
     sections = plain.sections(config.exits, image_shape, config.cut)
     *shapes, last = feature_shapes(sections, image_shape)
-    exits = [shallow_exit(config.head, shape, last, config.head_width, classes, plain.preactivated) for shape in shapes]
+    heads = [(config.head, config.head_width) for _ in shapes]
+    heads[:1] = [(config.first_head or config.head, config.first_head_width or config.head_width) for _ in heads[:1]]
+    exits = [
+        shallow_exit(kind, shape, last, width, classes, plain.preactivated)
+        for (kind, width), shape in zip(heads, shapes, strict=True)
+    ]
     exits.append(last_exit(plain.classifier, last[0], plain.preactivated))
-    return MultiExitNetwork(sections, exits, config.gradient_equilibrium)
+    adapted = shapes[: config.hint_exits] if config.hint_weight and config.hint_form == "norm" else []
+    adapters = [nn.Linear(last[0], last[0]) for _ in adapted]
+    return MultiExitNetwork(sections, exits, config.gradient_equilibrium, config.detached, adapters, config.boost)
 
 
 def feature_shapes(sections: list[nn.Sequential], image_shape: Shape) -> list[Shape]:

@@ -47,6 +47,18 @@ FASHION_MNIST: Settings = {
     "erasing": 0.25,
 }
 
+# ResNet-18 with its stages at half the published size, so that the first exit is early and the last worth waiting for.
+CIFAR100: Settings = {
+    "dataset": "cifar100",
+    "backbone": "resnet18",
+    "stem_stride": 2,
+    "last_stride": 1,
+    "validation": 5000,
+    "crop_padding": 4,
+    "cutout": 8,
+    "layout": "channels_last",
+}
+
 CIFAR100_ROWS = [
     "vgg19_bn",
     "resnet18",
@@ -90,22 +102,50 @@ RECIPES: dict[str, Settings] = {
         "precision": "bf16",
         "layout": "channels_last",
     },
+    # The other model of this repository: colour photographs.
+    "cifar100": {**CIFAR100, "method": "mutual", "width": 32, "epochs": 40},
+    # Small enough to compare the methods on two cores in a few hours.
+    "cifar100-cpu": {**CIFAR100, "width": 16, "epochs": 20, "batch_size": 256, "precision": "bf16"},
     **{f"cifar100-{name}": {**PAPER_CIFAR100, "backbone": name} for name in CIFAR100_ROWS},
     **{f"imagenet-{name}": {**PAPER_IMAGENET, "backbone": f"torchvision/{name}"} for name in IMAGENET_ROWS},
 }
 
-# What may be compared under one recipe. The paper's method is the recipe's numbers as they stand.
+# What may be compared under one recipe, each as its paper or its authors' code has it. `self-distillation` and the rows
+# named after it take the recipe's numbers, the paper's method. Deep supervision with label smoothing is a control:
+# distillation smooths labels, too.
 DEFAULT_METHOD = "self-distillation"
+DEEP_SUPERVISION: Settings = {"ce_weight": 1.0, "kd_weight": 0.0, "hint_weight": 0.0}
+ADDED: Settings = {"ce_weight": 1.0, "kd_weight": 1.0, "hint_weight": 0.0}  # to labels of undiminished weight
+MUTUAL: Settings = {**ADDED, "teacher": "mutual", "temperature": 1.0}
 METHODS: dict[str, Settings] = {
     "plain": {"exits": 1},
-    "deep-supervision": {"ce_weight": 1.0, "kd_weight": 0.0, "hint_weight": 0.0},
+    "deep-supervision": DEEP_SUPERVISION,
+    "deep-supervision-label-smoothing": {**DEEP_SUPERVISION, "label_smoothing": 0.1},
+    "gradient-equilibrium": {**DEEP_SUPERVISION, "gradient_equilibrium": True},
+    "detached-features": {**DEEP_SUPERVISION, "detached": 0.25},
+    "backbone-first": {**DEEP_SUPERVISION, "backbone_first": 0.3},
+    "boosted": {**DEEP_SUPERVISION, "gradient_equilibrium": True, "boost": 0.5},
     "self-distillation-without-hint": {"hint_weight": 0.0},
     "self-distillation": {},
-    "gradient-equilibrium": {"gradient_equilibrium": True},
-    "ensemble-teacher": {"teacher": "ensemble"},
+    "self-distillation-hint-norm": {"hint_weight": 0.03, "hint_form": "norm", "hint_exits": 2},
+    "self-distillation-gradient-equilibrium": {"gradient_equilibrium": True},
+    "self-distillation-ensemble": {"teacher": "ensemble"},
+    "kd-added": ADDED,
+    "kd-added-ramp": {**ADDED, "kd_ramp": 0.25},
+    "averaged-teacher": {**ADDED, "teacher": "averaged", "ema": 0.999},
+    "ensemble-teacher": {"ce_weight": 1.0, "kd_weight": 1.0, "teacher": "ensemble", "divergence": "logits"},
+    "mutual": MUTUAL,
+    "mutual-ramp": {**MUTUAL, "kd_ramp": 0.25},
+    "mutual-strided-first-head": {**MUTUAL, "first_head": "strided"},
 }
-# What a method may set differently from the plain network that it is compared with, and what that one has no use for.
-OF_METHODS = {name for settings in METHODS.values() for name in settings} | {"head", "head_width", "cut", "temperature"}
+# Settings without a meaning for the plain network that the methods are compared with.
+OF_EXITS = {name for settings in METHODS.values() for name in settings} - {"label_smoothing", "ema"} | {
+    "head",
+    "head_width",
+    "first_head_width",
+    "cut",
+    "smooth_teacher",
+}
 
 
 def resolve(given: Settings, recipe: str, method: str | None) -> Settings:

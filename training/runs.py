@@ -11,7 +11,7 @@ from typing import Any
 from training.checkpoint import MACHINE, unused
 from training.config import TrainConfig
 from training.logs import LOG, RESULTS
-from training.recipes import METHODS, OF_METHODS
+from training.recipes import METHODS, OF_EXITS
 
 Result = dict[str, Any]
 
@@ -60,7 +60,7 @@ def read(runs: Sequence[Path]) -> list[Row]:
         baseline = groups.get((network, "plain"), members)[0]
         for run in members:
             check_alike(run, results[run], members[0], results[members[0]], SEEDWISE)
-            check_alike(run, results[run], baseline, results[baseline], SEEDWISE | OF_METHODS)
+            check_alike(run, results[run], baseline, results[baseline], SEEDWISE | OF_EXITS | METHODS[method].keys())
         rows.append(Row(network, method, [results[run] for run in members], [log(run) for run in members]))
     order = list(METHODS)
     return sorted(rows, key=lambda row: (row.network, order.index(row.method)))

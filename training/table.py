@@ -1,23 +1,26 @@
 """`python -m training table`: every method with every seed under one recipe, each a run that may be resumed."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, CliApp, CliUnknownArgs, SettingsConfigDict
 
-from training.checkpoint import MEASURED
+from training import runs
+from training.checkpoint import MEASURED, check_same
 from training.config import TrainConfig
 from training.devices import leads
+from training.logs import RESULTS
 from training.recipes import METHODS
 from training.report import ReportConfig, report
-from training.train import train
+from training.train import CHECKPOINT, train
 
 
 class TableConfig(BaseSettings):
     """Train every method with every seed, one run after the other, and report them.
 
     All other flags are those of `python -m training` and hold for every run. Given again, the same command goes on
-    where it was killed.
+    where it was killed; of a finished run its results are enough.
     """
 
     model_config = SettingsConfigDict(
@@ -46,15 +49,27 @@ def table(config: TableConfig) -> None:
 
     What the first run measures to be fastest holds for all of them.
     """
-    runs, measured = [], []
+    folders, measured = [], []
     for seed in range(config.seeds):
         for method in config.methods:
             run = config.out / f"{method}-{seed}"
             if leads():
                 print(f"{method}, seed {seed}", flush=True)
             flags = [*config.training, *measured, f"--method={method}", f"--seed={seed}", f"--out={run}"]
-            trained = train(CliApp.run(TrainConfig, cli_args=flags))
-            measured = [f"--{name}={trained.config[name]}" for name in sorted(MEASURED)]
-            runs.append(run)
+            settings = trained(CliApp.run(TrainConfig, cli_args=flags))
+            measured = [f"--{name}={settings[name]}" for name in sorted(MEASURED)]
+            folders.append(run)
     if leads():
-        report(ReportConfig(runs=runs, out=config.out))
+        report(ReportConfig(runs=folders, out=config.out))
+
+
+def trained(config: TrainConfig) -> dict[str, Any]:
+    """Settings of the finished run, which may have been finished before and kept without its checkpoint."""
+    results = config.out / RESULTS
+    if not results.exists() or (config.out / CHECKPOINT).exists():
+        return train(config).config
+    settings: dict[str, Any] = runs.finished(config.out)["settings"]
+    check_same(results, config, TrainConfig(**settings))
+    if leads():
+        print(f"{results} is finished")
+    return settings

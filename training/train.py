@@ -106,7 +106,8 @@ def train(config: TrainConfig) -> Checkpoint:
         ):
             augmented = augment(pixels.to(fabric.device), epoch.seeds[step])
             labels = images.labels[epoch.indices[step].to(fabric.device)]
-            total += learner.step(augmented, labels, learning_rate(done / (steps * config.epochs), config))
+            progress = done / (steps * config.epochs)
+            total += learner.step(augmented, labels, learning_rate(progress, config), progress)
             done += 1
             last = step + 1 == steps
             if last or (step + 1) % config.save_steps == 0:

@@ -9,6 +9,7 @@ from training.devices import set_up
 from training.learner import Learner, make_loss, make_optimizer
 from training.losses import SelfDistillation
 from training.network import MultiExitNetwork, Outputs, build
+from training.recipes import METHODS
 from training.speed import Speed
 
 SHAPE = (1, 28, 28)
@@ -30,26 +31,45 @@ def learner_of(config: TrainConfig, precision: str = "fp32", loss: speed.Loss | 
     )
 
 
-# Weights of labels, distillation and hint, the teacher, gradient equilibrium, the number of exits.
-LEARNS_FROM = {
-    "plain": (0.6, 0.4, 0.2, "last", False, 1),
-    "deep-supervision": (1.0, 0.0, 0.0, "last", False, 4),
-    "self-distillation": (0.6, 0.4, 0.2, "last", False, 4),
-    "self-distillation-without-hint": (0.6, 0.4, 0.0, "last", False, 4),
-    "gradient-equilibrium": (0.6, 0.4, 0.2, "last", True, 4),
-    "ensemble-teacher": (0.6, 0.4, 0.2, "ensemble", False, 4),
+# What each method makes of a recipe with β 0.6, α 0.4, λ 0.2, T 5: of the loss, then of the network, where it differs.
+DEEP = {"ce_weight": 1.0, "kd_weight": 0.0, "hint_weight": 0.0}
+ADDED = {"ce_weight": 1.0, "kd_weight": 1.0, "hint_weight": 0.0}
+MUTUAL = {**ADDED, "teacher": "mutual", "temperature": 1.0}
+LEARNS_FROM: dict[str, tuple[dict, dict]] = {
+    "plain": ({}, {"exits": 1}),
+    "deep-supervision": (DEEP, {}),
+    "deep-supervision-label-smoothing": ({**DEEP, "label_smoothing": 0.1}, {}),
+    "gradient-equilibrium": (DEEP, {"gradient_equilibrium": True}),
+    "detached-features": (DEEP, {"detached": 0.25}),
+    "backbone-first": ({**DEEP, "backbone_first": 0.3}, {}),
+    "boosted": ({**DEEP, "boost": 0.5}, {"gradient_equilibrium": True, "boost": 0.5}),
+    "self-distillation": ({}, {}),
+    "self-distillation-without-hint": ({"hint_weight": 0.0}, {}),
+    "self-distillation-hint-norm": ({"hint_weight": 0.03, "hint_form": "norm", "hint_exits": 2}, {"adapters": 2}),
+    "self-distillation-gradient-equilibrium": ({}, {"gradient_equilibrium": True}),
+    "self-distillation-ensemble": ({"teacher": "ensemble"}, {}),
+    "kd-added": (ADDED, {}),
+    "kd-added-ramp": ({**ADDED, "kd_ramp": 0.25}, {}),
+    "averaged-teacher": ({**ADDED, "teacher": "averaged"}, {}),
+    "ensemble-teacher": ({"ce_weight": 1.0, "kd_weight": 1.0, "teacher": "ensemble", "divergence": "logits"}, {}),
+    "mutual": (MUTUAL, {}),
+    "mutual-ramp": ({**MUTUAL, "kd_ramp": 0.25}, {}),
+    "mutual-strided-first-head": (MUTUAL, {}),
 }
+OF_NETWORK = {"exits": 4, "gradient_equilibrium": False, "detached": 0.0, "adapters": 0, "boost": 0.0}
 
 
-@pytest.mark.parametrize("method", LEARNS_FROM)
+@pytest.mark.parametrize("method", METHODS)
 def test_what_the_exits_of_each_method_learn_from(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = {"ce_weight": 0.6, "kd_weight": 0.4, "hint_weight": 0.2, "temperature": 5.0, "label_smoothing": 0.1}
+    recipe = {"ce_weight": 0.6, "kd_weight": 0.4, "hint_weight": 0.2, "temperature": 5.0}
     monkeypatch.setattr("training.recipes.RECIPES", {"fashion-mnist": recipe})
     config = TrainConfig(method=method, width=4)
-    ce_weight, kd_weight, hint_weight, teacher, equilibrium, exits = LEARNS_FROM[method]
-    assert make_loss(config) == SelfDistillation(ce_weight, kd_weight, hint_weight, 5.0, teacher, 0.1)
+    of_loss, of_network = LEARNS_FROM[method]
+    assert make_loss(config) == SelfDistillation(**{**recipe, **of_loss})
     network = network_of(config)
-    assert (network.gradient_equilibrium, len(network.exits)) == (equilibrium, exits)
+    found = {name: getattr(network, name) for name in OF_NETWORK}
+    lengths = {name: len(found[name]) for name in ("exits", "adapters")}
+    assert {**found, **lengths} == {**OF_NETWORK, **of_network}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +120,7 @@ def test_the_forward_pass_is_in_the_precision_chosen_and_the_weights_are_not(
 ) -> None:
     seen = []
 
-    def loss(outputs: Outputs, labels: torch.Tensor) -> torch.Tensor:
+    def loss(outputs: Outputs, labels: torch.Tensor, progress: float, averaged: None) -> torch.Tensor:
         seen.extend([*outputs.logits, *outputs.hints])
         return make_loss(config_of())(outputs, labels)
 

@@ -80,3 +80,53 @@ def test_gradient_equilibrium_leaves_the_answers_and_the_heads() -> None:
         heads.append([exit_.classify[-1].weight.grad for exit_ in network.exits])
     assert torch.equal(*answers)
     assert all(torch.equal(one, other) for one, other in zip(*heads, strict=True))
+
+
+def test_a_strided_first_head_changes_the_first_exit_alone() -> None:
+    plain, strided = small(width=8), small(width=8, first_head="strided", first_head_width=24)
+    kernels = [layer.kernel_size for layer in strided.exits[0].shrink if isinstance(layer, torch.nn.Conv2d)]
+    widths = [layer.out_channels for layer in strided.exits[0].shrink if isinstance(layer, torch.nn.Conv2d)]
+    assert (kernels, widths) == ([(3, 3), (3, 3), (3, 3), (1, 1)][-len(kernels) :], [16, 24, 24, 64][: len(widths)])
+    assert str(strided.exits[1:]) == str(plain.exits[1:])
+
+
+def test_a_stem_of_stride_2_is_a_quarter_of_the_cost() -> None:
+    whole, quarter = (
+        build(TrainConfig(recipe="cifar100", stem_stride=stride), (3, 32, 32), 100).cumulative_macs((3, 32, 32))
+        for stride in (1, 2)
+    )
+    assert [round(cost / 1e6, 1) for cost in quarter] == [10.8, 20.9, 29.9, 63.4]
+    assert quarter[-1] / whole[-1] == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("backbone", ["vgg19_bn", "torchvision/resnet18"])
+def test_a_network_without_such_a_stem_says_so(backbone: str) -> None:
+    with pytest.raises(ValueError, match="leave --stem-stride out"):
+        build(TrainConfig(backbone=backbone, width=None, stem_stride=2), (3, 224, 224), 10)
+
+
+def test_deeper_exits_leave_the_detached_channels_alone() -> None:
+    network = small(width=8, detached=0.25)
+    features: list[torch.Tensor] = []
+    for section in network.sections:
+        section.register_forward_hook(lambda _, __, out: (out.retain_grad(), features.append(out))[0])
+    outputs = network(torch.randn(4, *SHAPE))
+    deeper = sum(logits.sum() for logits in outputs.logits[1:])
+    deeper.backward(retain_graph=True)
+    gradient = features[0].grad.abs().sum(dim=(0, 2, 3))
+    assert (gradient == 0).tolist() == [True, True] + 6 * [False]  # a quarter of 8 channels
+    outputs.logits[0].sum().backward()
+    assert (features[0].grad.abs().sum(dim=(0, 2, 3)) > 0).all()
+
+
+def test_adapters_stand_before_the_hints_in_training_alone() -> None:
+    network = small(hint_form="norm", hint_exits=2, hint_weight=0.03)
+    assert len(network.adapters) == 2
+    image = torch.randn(4, *SHAPE)
+    seen = []
+    network.adapters[0].register_forward_hook(lambda *given: seen.append(given[2]))
+    assert network(image).hints[0] is seen[0]
+    network.eval()(image)
+    assert len(seen) == 1
+    exits = small().cumulative_parameters()[-1]
+    assert network.cumulative_parameters()[-1] == exits  # nothing of them is served

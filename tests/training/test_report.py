@@ -9,6 +9,7 @@ import pytest
 from training.config import TrainConfig
 from training.report import ReportConfig, report
 from training.table import TableConfig, table
+from training.train import CHECKPOINT
 
 RELIABLE = {"count": [0, 20], "confidence": [0.0, 0.8], "accuracy": [0.0, 0.7]}
 
@@ -123,8 +124,18 @@ def test_a_table_runs_every_method_and_goes_on(
     table(config)
     assert capsys.readouterr().out.count("is finished") == 4
 
+    # Results that were kept without their checkpoints are enough.
+    for run in ("plain-0", "ensemble-teacher-1"):
+        (tmp_path / run / CHECKPOINT).unlink()
+    table(config)
+    assert capsys.readouterr().out.count("is finished") == 4
+    assert (tmp_path / "report.csv").read_text().splitlines() == rows
+    with pytest.raises(ValueError, match=r"results\.json was made with another epochs"):
+        table(config.model_copy(update={"training": [*config.training, "--epochs=2"]}))
+
     monkeypatch.setenv("RANK", "1")
     (tmp_path / "report.csv").unlink()
+    capsys.readouterr()
     table(config)
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "report.csv").exists()

@@ -10,7 +10,7 @@ import torch
 
 from training import checkpoint, datasets
 from training.config import TrainConfig
-from training.evaluate import accuracies, exit_logits
+from training.evaluate import accuracies, answers
 from training.train import CHECKPOINT, train
 
 
@@ -35,7 +35,7 @@ def kill_before_step_9(config: TrainConfig) -> None:
 def accuracies_of(trained: checkpoint.Checkpoint) -> list[float]:
     """On the validation split, of the network that a checkpoint rebuilds: with averaged weights if it has them."""
     splits = datasets.load(trained.settings())
-    return accuracies(exit_logits(trained.rebuild(), splits.inputs(splits.validation)), splits.validation.labels)
+    return accuracies(answers(trained.rebuild(), splits.inputs(splits.validation)), splits.validation.labels)
 
 
 def run(module: str, config: TrainConfig, processes: int) -> checkpoint.Checkpoint:
@@ -51,8 +51,13 @@ def run(module: str, config: TrainConfig, processes: int) -> checkpoint.Checkpoi
 
 @pytest.mark.parametrize(
     ("settings", "steps_kept"),
-    [({}, 6), ({"save_steps": 2, "ema": 0.9, "optimizer": "adamw", "learning_rate": 0.001}, 8)],
-    ids=["from the end of an epoch", "from the middle of an epoch"],
+    [
+        ({}, 6),
+        ({"save_steps": 2, "ema": 0.9, "optimizer": "adamw", "learning_rate": 0.001}, 8),
+        ({"save_steps": 2, "ema": 0.9, "teacher": "averaged", "kd_ramp": 0.8, "hint_form": "norm"}, 8),
+        ({"backbone_first": 0.5, "teacher": "mutual", "boost": 0.5, "detached": 0.25, "first_head": "strided"}, 6),
+    ],
+    ids=["from the end of an epoch", "from the middle of an epoch", "taught by averaged weights", "backbone first"],
 )
 def test_a_run_killed_in_an_epoch_resumes_to_the_very_same_weights(
     tiny: TrainConfig, tmp_path: Path, settings: dict[str, object], steps_kept: int

@@ -25,6 +25,8 @@ def backbone(name: str, layout: Layout, weights: str = "") -> Backbone:
         return CIFAR[name](layout)
     if layout.width is not None:
         raise ValueError(f"the width of {name} is given by its name; leave --width out")
+    if layout.stem_stride != 1:
+        raise ValueError(f"the stem of {name} is given by its name; leave --stem-stride out")
     if layout.in_channels != 3:
         raise ValueError(f"{name} takes images of 3 channels, these have {layout.in_channels}")
     return torchvision_backbone(name, layout.classes, weights)

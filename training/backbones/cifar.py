@@ -16,11 +16,15 @@ from training.backbones.sections import Backbone
 
 @dataclass(frozen=True)
 class Layout:
-    """What a backbone is made for. `width`: channels of the first stage, None for the published number."""
+    """What a backbone is made for. `width`: channels of the first stage, None for the published number.
+
+    A `stem_stride` of 2 has every stage at half the published size, for a quarter of the cost.
+    """
 
     in_channels: int
     classes: int
     width: int | None = None
+    stem_stride: int = 1
     last_stride: int = 2
 
 
@@ -43,12 +47,14 @@ def resnet(
                 shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
             blocks.append(block(channels, planes, stride if index == 0 else 1, shortcut, groups, base_width))
             channels = out
-    stem = nn.Sequential(conv3x3(layout.in_channels, width), nn.BatchNorm2d(width), nn.ReLU(True))
+    stem = nn.Sequential(conv3x3(layout.in_channels, width, layout.stem_stride), nn.BatchNorm2d(width), nn.ReLU(True))
     return initialised(Backbone(stem, blocks, list(accumulate(depths)), linear(channels, layout.classes)))
 
 
 def vgg19_bn(layout: Layout) -> Backbone:
     """VGG-19 with batch norm (arXiv:1409.1556) and one linear layer, as its last features are 1×1."""
+    if layout.stem_stride != 1:
+        raise ValueError("a VGG has no stem; leave --stem-stride out")
     width = layout.width or 64
     plan = [entry if entry == "M" else int(entry) * width // 64 for entry in cfgs["E"]]
     features = make_layers(plan, batch_norm=True)
@@ -93,8 +99,9 @@ def wide_resnet(depth: int, factor: int, layout: Layout) -> Backbone:
         blocks += [WideBlock(channels if i == 0 else out, out, stride if i == 0 else 1) for i in range(depth)]
         channels = out
     ends = [depth, 2 * depth, 3 * depth]
+    stem = conv3x3(layout.in_channels, 16, layout.stem_stride)
     classifier = linear(channels, layout.classes)
-    return initialised(Backbone(conv3x3(layout.in_channels, 16), blocks, ends, classifier, preactivated=True))
+    return initialised(Backbone(stem, blocks, ends, classifier, preactivated=True))
 
 
 class PyramidBottleneck(nn.Module):
@@ -125,7 +132,7 @@ def pyramidnet(depth: int, alpha: int, layout: Layout) -> Backbone:
     """PyramidNet (arXiv:1610.02915): three stages of `depth` bottlenecks, α more channels at the end than at first."""
     if layout.width is not None:
         raise ValueError("the width of a PyramidNet is given by its α; leave --width out")
-    stem = nn.Sequential(conv3x3(layout.in_channels, 16), nn.BatchNorm2d(16))
+    stem = nn.Sequential(conv3x3(layout.in_channels, 16, layout.stem_stride), nn.BatchNorm2d(16))
     channels, blocks = 16, []
     for index in range(3 * depth):
         planes = round(16 + alpha * (index + 1) / (3 * depth))
