@@ -74,7 +74,7 @@ def steps(config: TrainConfig, splits: Splits, chosen: speed.Speed) -> Iterator[
         start = time.perf_counter()
         for step, pixels in enumerate(images.training_batches(epoch)):
             labels = images.labels[epoch.indices[step].to(fabric.device)]
-            loss = learner.step(augment(pixels, epoch.seeds[step]), labels, learning_rate=0.01)
+            loss = learner.step(augment(pixels, epoch.seeds[step], epoch.flips[step]), labels, learning_rate=0.01)
             if (step + 1) % STEPS == 0:
                 loss.item()  # waits for the device
                 if (number, step + 1) != (0, STEPS):

@@ -115,7 +115,7 @@ def lowered(exact: Calibrated, network: Network, splits: Splits, config: ExportC
 
 def data_settings(training: dict[str, Any], changed: dict[str, Any]) -> TrainConfig:
     """Settings that load the data of a training run, but for what has `changed`; those since removed do not matter."""
-    return TrainConfig(**{key: training[key] for key in training.keys() & TrainConfig.model_fields.keys()} | changed)
+    return TrainConfig(**checkpoint.known(training) | changed)
 
 
 def converted(trained: Checkpoint, splits: Splits, name: str, sha256: str) -> tuple[onnx.ModelProto, Network]:

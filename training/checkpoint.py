@@ -59,7 +59,7 @@ class Checkpoint:
         os.replace(partial, path)
 
     def settings(self) -> TrainConfig:
-        return TrainConfig(**self.config)
+        return TrainConfig(**known(self.config))
 
     def rebuild(self) -> MultiExitNetwork:
         """The network with its trained weights, averaged ones if it has them, in evaluation mode on the CPU."""
@@ -67,6 +67,14 @@ class Checkpoint:
         network = build(config, self.image_shape, len(self.classes))
         network.load_state_dict(self.averaged or self.network)
         return network.eval()
+
+
+def known(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of an earlier version's `settings` that there still are, in today's spelling."""
+    kept = {name: value for name, value in settings.items() if name in TrainConfig.model_fields}
+    if isinstance(flip := kept.get("flip"), bool):
+        kept["flip"] = "random" if flip else "none"
+    return kept
 
 
 def load(path: Path) -> Checkpoint:

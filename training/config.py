@@ -131,20 +131,22 @@ class TrainConfig(BaseSettings):
     )
     workers: int = Field(2, ge=0, description="processes that read image files; not used for resident images")
 
-    # Augmentation, by torchvision's transforms on the device; each group of images gets one draw.
+    # Augmentation, a batch at a time on the device; each image gets draws of its own.
     crop: Literal["padded", "resized"] = Field(
         "padded", description="random shift after padding, or a random part of the file resized (ImageNet's)"
     )
     crop_padding: int = Field(
         0, ge=0, description="pixels of random shift; 2 of 28 for centred clothes, 4 of CIFAR's 32"
     )
-    flip: bool = Field(True, description="mirror half of the images")
+    padding_mode: Literal["zeros", "reflect"] = Field(
+        "zeros", description="what a shift brings in: black, or the image mirrored at its edge"
+    )
+    flip: Literal["none", "random", "alternating"] = Field(
+        "random", description="mirror no image, a random half, or each one every other epoch (arXiv:2404.00498)"
+    )
     auto_augment: Augment = Field("none", description="policy of AutoAugment (arXiv:1805.09501)")
     erasing: float = Field(0.0, ge=0, le=1, description="probability of random erasing (arXiv:1708.04896)")
     cutout: int = Field(0, ge=0, description="side in pixels of Cutout (arXiv:1708.04552), 0 for none")
-    augment_together: int = Field(
-        8, ge=1, description="images that share one draw of the augmentation; must divide batch_size ÷ processes"
-    )
 
     # Optimisation: the numbers of the paper's authors' code, as the paper prints none; with Nesterov momentum and a
     # one-cycle schedule a tenth of its epochs are enough.

@@ -28,10 +28,11 @@ HEADER = 2**16
 
 @dataclass(frozen=True)
 class Epoch:
-    """The draws of one pass for one process, both steps×n: which images, and a seed of augmentation for each."""
+    """The draws of one pass for one process, steps×n: which images, a seed for each, whether it is mirrored."""
 
     indices: Tensor
     seeds: Tensor
+    flips: Tensor
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -16,7 +16,6 @@ PAPER_CIFAR100: Settings = {
     "milestones": [75 / 200, 130 / 200, 180 / 200],
     "nesterov": False,
     "crop_padding": 4,
-    "augment_together": 1,
     "ce_weight": 0.5,
     "kd_weight": 0.5,
     "weight_decay": 5e-4,
@@ -55,6 +54,8 @@ CIFAR100: Settings = {
     "last_stride": 1,
     "validation": 5000,
     "crop_padding": 4,
+    "padding_mode": "reflect",
+    "flip": "alternating",
     "cutout": 8,
     "layout": "channels_last",
 }

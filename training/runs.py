@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.checkpoint import MACHINE, unused
+from training.checkpoint import MACHINE, known, unused
 from training.config import TrainConfig
 from training.logs import LOG, RESULTS
 from training.recipes import METHODS, OF_EXITS
@@ -86,7 +86,7 @@ def network_name(settings: dict[str, Any]) -> str:
 
 def check_alike(run: Path, result: Result, other: Path, other_result: Result, apart: set[str]) -> None:
     """Raises ValueError where two runs differ in any setting, but for those `apart`."""
-    one, two = (DEFAULTS | either["settings"] for either in (result, other_result))
+    one, two = (DEFAULTS | known(either["settings"]) for either in (result, other_result))
     apart = apart | unused(one["dataset"])
     differing = sorted(name for name in TrainConfig.model_fields.keys() - apart if one[name] != two[name])
     if differing:

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, CliApp, CliUnknownArgs, SettingsConfigDict
 
 from training import runs
-from training.checkpoint import MEASURED, check_same
+from training.checkpoint import MEASURED, check_same, known
 from training.config import TrainConfig
 from training.devices import leads
 from training.logs import RESULTS
@@ -69,7 +69,7 @@ def trained(config: TrainConfig) -> dict[str, Any]:
     if not results.exists() or (config.out / CHECKPOINT).exists():
         return train(config).config
     settings: dict[str, Any] = runs.finished(config.out)["settings"]
-    check_same(results, config, TrainConfig(**settings))
+    check_same(results, config, TrainConfig(**known(settings)))
     if leads():
         print(f"{results} is finished")
     return settings

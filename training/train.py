@@ -104,7 +104,7 @@ def train(config: TrainConfig) -> Checkpoint:
         for step, pixels in enumerate(
             tqdm(batches, title, total=steps, initial=first, leave=False, disable=None if leader else True), start=first
         ):
-            augmented = augment(pixels.to(fabric.device), epoch.seeds[step])
+            augmented = augment(pixels.to(fabric.device), epoch.seeds[step], epoch.flips[step])
             labels = images.labels[epoch.indices[step].to(fabric.device)]
             progress = done / (steps * config.epochs)
             total += learner.step(augmented, labels, learning_rate(progress, config), progress)

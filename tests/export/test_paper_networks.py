@@ -21,7 +21,6 @@ def train_and_export(folder: Path, classes: int, **settings: object) -> None:
         validation=4,
         epochs=1,
         batch_size=4,
-        augment_together=2,
         learning_rate=1e-3,
         device="cpu",
         precision="fp32",

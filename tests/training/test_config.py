@@ -80,7 +80,7 @@ def test_cifar100_rows_step_where_the_authors_code_does(name: str) -> None:
     steps = 351  # of an epoch: 45,000 images in batches of 128
     rates = [learning_rate(epoch * steps / (200 * steps), config) for epoch in range(200)]
     assert rates == pytest.approx([0.1] * 75 + [0.01] * 55 + [0.001] * 50 + [0.0001] * 20)
-    assert (config.validation, config.augment_together, config.momentum, config.nesterov) == (5000, 1, 0.9, False)
+    assert (config.validation, config.momentum, config.nesterov) == (5000, 0.9, False)
 
 
 @given(st.floats(0, 1), st.sampled_from(["one-cycle", "cosine", "step"]), st.floats(0, 0.9))

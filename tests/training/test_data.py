@@ -3,8 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 
@@ -13,9 +11,9 @@ from service import images as served
 from service.artifact import InputSpec
 from tests.training import formats
 from training import datasets
-from training.augmentation import Augmentation, draw
+from training.augmentation import draw
 from training.config import TrainConfig
-from training.data import Files, Images, Splits
+from training.data import Files, Images
 
 
 def test_the_split_is_disjoint_and_the_same_for_every_seed(tiny: TrainConfig) -> None:
@@ -93,12 +91,12 @@ def test_imagenet_is_read_from_files(tmp_path: Path) -> None:
     config = TrainConfig(
         recipe="imagenet-resnet18", data=tmp_path, validation=4, image_size=32, workers=1, batch_size=4
     )
-    splits = datasets.load(config.model_copy(update={"augment_together": 4}))
+    splits = datasets.load(config)
     assert list(splits.classes) == ["tench", "goldfish"]
     assert splits.resize == "center_crop"
     assert isinstance(splits.train, Files)
     assert isinstance(splits.validation, Images)
-    epoch = draw(config.model_copy(update={"augment_together": 4}), len(splits.train), 0)
+    epoch = draw(config, len(splits.train), 0)
     one, again = list(splits.train.training_batches(epoch)), list(splits.train.training_batches(epoch))
     assert [batch.shape for batch in one] == [(4, 3, 32, 32)] * 2
     assert all(torch.equal(*pair) for pair in zip(one, again, strict=True))
@@ -162,68 +160,3 @@ def test_the_server_prepares_images_as_training_did(tmp_path: Path, crop: str) -
     content = (tmp_path / "train" / "one" / "0.JPEG").read_bytes()
     ours = served.to_input(served.open_image(content, Limits()), spec)
     torch.testing.assert_close(torch.from_numpy(ours), trained, atol=1e-5, rtol=1e-5)
-
-
-def config_of(batch_size: int, together: int, **settings: object) -> TrainConfig:
-    return TrainConfig(recipe="fashion-mnist-cpu", batch_size=batch_size, augment_together=together, **settings)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4), st.integers(0, 5), st.integers(0, 10))
-def test_the_processes_share_what_one_would_draw(processes: int, groups: int, steps: int, rest: int, seed: int) -> None:
-    together = 2
-    batch = processes * groups * together
-    images = steps * batch + min(rest, batch - 1)
-    config = config_of(batch, together, seed=seed)
-    alone = draw(config, images, epoch=3)
-    shares = [draw(config, images, 3, rank, processes) for rank in range(processes)]
-    assert torch.equal(torch.cat([share.indices for share in shares], dim=1), alone.indices)
-    assert torch.equal(torch.cat([share.seeds for share in shares], dim=1), alone.seeds)
-    assert len(alone) == steps
-    assert len(set(alone.indices.flatten().tolist())) == steps * batch
-    assert not torch.equal(draw(config, images, epoch=4).seeds, alone.seeds)
-
-
-def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch_size=12 must be a multiple of augment_together × processes = 8 × 1"):
-        draw(config_of(12, 8), images=100, epoch=0)
-    with pytest.raises(ValueError, match="batch_size=128 is more than the 100 images"):
-        draw(config_of(128, 8), images=100, epoch=0)
-
-
-def splits_of(pixels: torch.Tensor) -> Splits:
-    images = Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))
-    return Splits(images, images, ["a", "b"], [0.25] * pixels.shape[1], [0.5] * pixels.shape[1], "bilinear")
-
-
-def test_augmentation_belongs_to_the_image_not_to_its_batch() -> None:
-    pixels = torch.randint(256, (16, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    seeds = torch.arange(16)
-    augment = Augmentation(
-        config_of(16, 4, crop_padding=3, erasing=0.5, auto_augment="cifar10", cutout=6), splits_of(pixels)
-    )
-    whole = augment(pixels, seeds)
-    assert torch.equal(augment(pixels, seeds), whole)
-    assert torch.equal(augment(pixels[4:12], seeds[4:12]), whole[4:12])
-    assert not torch.equal(augment(pixels, seeds + 100), whole)
-    assert whole.dtype == torch.float32
-
-
-def test_without_augmentation_images_are_only_normalised() -> None:
-    pixels = torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8)
-    splits = splits_of(pixels)
-    plain = Augmentation(config_of(4, 4, crop_padding=0, flip=False, erasing=0), splits)
-    torch.testing.assert_close(plain(pixels, torch.zeros(4, dtype=torch.int64)), next(splits.inputs(splits.train)))
-
-
-def test_cutout_takes_a_square_and_crop_shifts() -> None:
-    white = torch.full((4, 1, 16, 16), 255, dtype=torch.uint8)
-    nothing = {"crop_padding": 0, "flip": False, "erasing": 0}
-    cut = Augmentation(config_of(4, 1, **{**nothing, "cutout": 4}), splits_of(white))(white, torch.arange(4))
-    assert (cut == 0).sum(dim=(1, 2, 3)).tolist() == [16] * 4
-    black = (0 - 0.25) / 0.5
-    shifted = Augmentation(config_of(4, 1, **{**nothing, "crop_padding": 2}), splits_of(white))(white, torch.arange(4))
-    with pytest.raises(ValueError, match="cutout=16 must be smaller than the images, 16×16"):
-        Augmentation(config_of(4, 1, cutout=16), splits_of(white))
-    borders = (shifted == black).any(dim=3).sum(dim=2).flatten().tolist()
-    assert len(set(borders)) > 1

@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def config_for(folder: Path, **settings: object) -> TrainConfig:
-    small = {"width": 4, "epochs": 1, "batch_size": 4, "augment_together": 2, "validation": 4, "image_size": 16}
+    small = {"width": 4, "epochs": 1, "batch_size": 4, "validation": 4, "image_size": 16}
     machine = {"device": "cpu", "precision": "fp32", "layout": "channels_first", "workers": 0}
     return TrainConfig(**{"dataset": "folder", "data": folder, "out": folder / "run", **small, **machine, **settings})
 

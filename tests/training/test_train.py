@@ -100,10 +100,8 @@ def test_another_number_of_processes_goes_on_with_a_run(tiny: TrainConfig, tmp_p
 
 
 def test_a_batch_that_two_processes_cannot_share_is_one_sentence(tiny: TrainConfig, tmp_path: Path) -> None:
-    config = tiny.model_copy(update={"out": tmp_path, "batch_size": 24})
-    with pytest.raises(
-        AssertionError, match="batch_size=24 must be a multiple of augment_together × processes = 8 × 2"
-    ):
+    config = tiny.model_copy(update={"out": tmp_path, "batch_size": 25})
+    with pytest.raises(AssertionError, match="batch_size=25 must be a multiple of the 2 processes"):
         run("training", config, processes=2)
 
 
