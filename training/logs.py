@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 import torchvision
+from torch import Tensor
 
+from training import leaving
 from training.backbones.sections import Shape
 from training.config import TrainConfig
 from training.data import Files, Images, Splits
@@ -48,10 +50,23 @@ def write_log(folder: Path, history: list[dict[str, float]]) -> None:
         writer.writerows(history)
 
 
-def figures(network: MultiExitNetwork, splits: Splits, images: Images | Files) -> dict[str, Any]:
-    """`accuracy` of every exit and, last, of their ensemble on `images`; `reliability` of the same."""
-    logits = answers(network, splits.inputs(images))
-    return {"accuracy": accuracies(logits, images.labels), "reliability": reliability(logits, images.labels)}
+def figures(logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    """`accuracy` and `reliability` of every exit and, last, of their ensemble on images with these `labels`."""
+    return {"accuracy": accuracies(logits, labels), "reliability": reliability(logits, labels)}
+
+
+def last_figures(
+    network: MultiExitNetwork, splits: Splits, test_images: Images | Files
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of a finished run, on validation and on test images; `leaving` as chosen on the former."""
+    logits, test_logits = (answers(network, splits.inputs(images)) for images in (splits.validation, test_images))
+    macs = network.cumulative_macs(splits.image_shape)
+    depths = [each / macs[-1] for each in macs]
+    policy = leaving.choose(logits, splits.validation.labels, depths)
+    found = []
+    for given, labels in ((logits, splits.validation.labels), (test_logits, test_images.labels)):
+        found.append({**figures(given, labels), "leaving": leaving.figures(given, labels, depths, policy)})
+    return found[0], found[1]
 
 
 def results(

@@ -11,6 +11,7 @@ from training.augmentation import Augmentation, draw
 from training.checkpoint import Checkpoint, open_choices, resumable
 from training.config import IN_FILES, TrainConfig
 from training.devices import leads, set_up
+from training.evaluate import accuracies, answers
 from training.learner import Learner, make_loss
 from training.manifest import Origin
 from training.network import build
@@ -122,8 +123,8 @@ def train(config: TrainConfig) -> Checkpoint:
         total.zero_()
         seconds = 0.0
         if leader:
-            found = logs.figures(learner.evaluated, splits, splits.validation)
-            history.append(logs.row(number + 1, mean_loss, epoch_seconds, found["accuracy"]))
+            shares = accuracies(answers(learner.evaluated, splits.inputs(splits.validation)), splits.validation.labels)
+            history.append(logs.row(number + 1, mean_loss, epoch_seconds, shares))
             logs.write_log(config.out, history)
             save()
             print(logs.line(history[-1]), flush=True)
@@ -131,8 +132,7 @@ def train(config: TrainConfig) -> Checkpoint:
 
     # The end: the only look at the test set.
     if leader:
-        validation = logs.figures(learner.evaluated, splits, splits.validation)
-        test = logs.figures(learner.evaluated, splits, test_images)
+        validation, test = logs.last_figures(learner.evaluated, splits, test_images)
         results = logs.results(config, network, splits, history, validation, test)
         logs.write_results(config.out, results)
         save(results)
