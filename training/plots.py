@@ -4,8 +4,10 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from training.recipes import METHODS
@@ -84,7 +86,7 @@ def calibration(panels: Sequence[Axes], rows: list[Row]) -> None:
 
 def color_of(row: Row) -> str:
     """The same colour for a method in every panel."""
-    return f"C{list(METHODS).index(row.method)}"
+    return to_hex(colormaps["tab20"](list(METHODS).index(row.method)))
 
 
 def means(groups: Sequence[Sequence[float]]) -> list[float]:

@@ -3,12 +3,13 @@
 import csv
 import json
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
+from training.comparison import Figure, accuracies, difference, leaving, shallowest, spread
+from training.leaving import PROMISE
 from training.plots import plot
 from training.runs import Row, read
 
@@ -16,71 +17,92 @@ SPLITS = ("validation", "test")
 
 
 class ReportConfig(BaseSettings):
-    """Compare finished runs: mean ± standard deviation over seeds; `plain` runs are the baseline of their network."""
+    """Compare finished runs: accuracy, what leaving early gives, and the differences from one method, seed by seed."""
 
     model_config = SettingsConfigDict(
         cli_prog_name="python -m training report", cli_kebab_case=True, env_prefix="ANYTIME_REPORT_"
     )
 
     runs: CliPositionalArg[list[Path]] = Field(description="folders of finished runs")
-    out: Path = Field(Path("report"), description="folder for report.md, report.csv and the plots")
+    out: Path = Field(Path("report"), description="folder for report.md, its tables as CSV, and the plots")
+    against: str = Field("deep-supervision", description="method that the others are compared with")
 
 
 def report(config: ReportConfig) -> None:
-    """Print the table and write it with its plots. Raises FileNotFoundError or ValueError as `runs.read` does."""
+    """Print the tables and write them with plots. Raises FileNotFoundError or ValueError as `runs.read` does."""
     rows = read(config.runs)
-    tables = {split: table(rows, split) for split in SPLITS}
+    exits = max(row.exits for row in rows)
+    tables = {
+        "report": ("accuracy, %", [table(rows, split) for split in SPLITS]),
+        "leaving": ("leaving early", [leaving_table(rows, leaving(exits), split) for split in SPLITS]),
+        "differences": (
+            f"differences from {config.against}",
+            [differences(rows, accuracies(exits) + leaving(exits), split, config.against) for split in SPLITS],
+        ),
+    }
     config.out.mkdir(parents=True, exist_ok=True)
-    markdown = "\n\n".join(f"## {split.capitalize()} accuracy, %\n\n{as_markdown(tables[split])}" for split in SPLITS)
+    sections = []
+    for name, (title, by_split) in tables.items():
+        sections += [
+            f"## {split.capitalize()}: {title}\n\n{as_markdown(cells)}"
+            for split, cells in zip(SPLITS, by_split, strict=True)
+            if len(cells) > 1
+        ]
+        write_csv(config.out / f"{name}.csv", by_split)
+    markdown = "\n\n".join(sections)
     print(markdown)
     plots = "\n\n".join(f"![{title}]({path.name})" for title, path in plot(rows, config.out).items())
     (config.out / "report.md").write_text(f"{markdown}\n\n{notes(rows)}\n\n{plots}\n")
-    with (config.out / "report.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["split", *tables["test"][0]])
-        writer.writerows([split, *cells] for split in SPLITS for cells in tables[split][1:])
 
 
 def table(rows: list[Row], split: str) -> list[list[str]]:
     """A header, then the cells of each row. Differences are from the plain network of the same seed."""
     exits = max(row.exits for row in rows)
-    baselines = {row.network: by_seed(row, split, 0) for row in rows if row.method == "plain"}
-    numbers = [f"exit {number}" for number in range(1, exits + 1)]
+    shown = accuracies(exits)
+    last, ensemble = shown[-2:]
+    plain = {row.network: row for row in rows if row.method == "plain"}
     gains = ["last exit − plain", "ensemble − plain"]
-    found = [["network", "method", "seeds", "plain", *numbers, "ensemble", *gains, "s per epoch", "images/s"]]
+    found = [["network", "method", "seeds", *(one.title for one in shown), *gains, "s per epoch", "images/s"]]
     for row in rows:
-        *shares, ensemble = row.accuracies(split)
-        if row.method == "plain":
-            accuracy = [spread(shares[0]), *[""] * (exits + 3)]
-        else:
-            baseline = baselines.get(row.network, {})
-            mean = f"{statistics.fmean(baseline.values()):.2f}" if baseline else ""
-            accuracy = [mean, *map(spread, shares), *[""] * (exits - row.exits), spread(ensemble)]
-            accuracy += [gain(by_seed(row, split, answer), baseline) for answer in (row.exits - 1, row.exits)]
-        speed = [f"{median(row, 'seconds_per_epoch'):.1f}", f"{median(row, 'images_per_second'):.0f}"]
-        found.append([row.network, row.method, str(len(row.results)), *accuracy, *speed])
+        cells = [spread([*one.by_seed(row, split).values()], one.digits) for one in shown]
+        baseline = last.by_seed(plain[row.network], split) if row.network in plain and row.method != "plain" else {}
+        cells += [difference(one.by_seed(row, split), baseline) for one in (last, ensemble)]
+        cells += [f"{median(row, 'seconds_per_epoch'):.1f}", f"{median(row, 'images_per_second'):.0f}"]
+        found.append([row.network, row.method, str(len(row.results)), *cells])
     return found
 
 
-def spread(values: Sequence[float], sign: str = "") -> str:
-    """Mean ± sample standard deviation, which a single run does not have."""
-    mean = f"{statistics.fmean(values):{sign}.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+def leaving_table(rows: list[Row], shown: list[Figure], split: str) -> list[list[str]]:
+    """The same for leaving early, of the rows that have such figures."""
+    found = [["network", "method", *(one.title for one in shown)]]
+    for row in rows:
+        cells = [spread([*one.by_seed(row, split).values()], one.digits) for one in shown]
+        if any(cells):
+            found.append([row.network, row.method, *cells])
+    return found
 
 
-def by_seed(row: Row, split: str, answer: int) -> dict[int, float]:
-    """Accuracy of exit number `answer` from 0, or of the ensemble after the last one, in per cent."""
-    return dict(zip(row.seeds, row.accuracies(split)[answer], strict=True))
-
-
-def gain(values: dict[int, float], baseline: dict[int, float]) -> str:
-    """The differences of runs of the same seed; nothing where no seed has both."""
-    differences = [value - baseline[seed] for seed, value in values.items() if seed in baseline]
-    return spread(differences, "+") if differences else ""
+def differences(rows: list[Row], shown: list[Figure], split: str, against: str) -> list[list[str]]:
+    """The same for differences from the method `against` on the same network."""
+    baselines = {row.network: row for row in rows if row.method == against}
+    found = [["network", "method", *(one.title for one in shown)]]
+    for row in rows:
+        if row.network in baselines and row.method != against:
+            baseline = baselines[row.network]
+            cells = [difference(one.by_seed(row, split), one.by_seed(baseline, split), one.digits) for one in shown]
+            found.append([row.network, row.method, *cells])
+    return found
 
 
 def median(row: Row, figure: str) -> float:
     return statistics.median(result[figure] for result in row.results)
+
+
+def write_csv(path: Path, by_split: list[list[list[str]]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["split", *by_split[0][0]])
+        writer.writerows([split, *cells] for split, (_, *body) in zip(SPLITS, by_split, strict=True) for cells in body)
 
 
 def as_markdown(cells: list[list[str]]) -> str:
@@ -90,7 +112,16 @@ def as_markdown(cells: list[list[str]]) -> str:
 
 def notes(rows: list[Row]) -> str:
     """What the numbers stand for and where they come from."""
-    lines = ["± is the standard deviation over the seeds; differences are between runs of the same seed.\n"]
+    lines = [
+        "± is the standard deviation over the seeds, or of differences, which are between runs of the same seed, the "
+        "standard error of their mean; a star stands where one is over two errors. The promise: at most "
+        f"{PROMISE:.1%} of accuracy is lost against the last exit, with one threshold on calibrated confidences, "
+        "chosen on validation images; depth is the mean share of the multiply-accumulates. Area: mean accuracy over "
+        "all depths that such thresholds give, %. AURC: mean share of mistakes among the surest answers, %; less is "
+        "better, as with depth.\n"
+    ]
+    if (best := shallowest(rows)) is not None:
+        lines.append(f"Least depth at the promise on validation images: {best.method}.\n")
     lines.append("Depth of each exit, cumulative:\n")
     for row in rows:
         depths = ", ".join(f"{cost / row.macs[-1]:.3f}" for cost in row.macs)

@@ -14,14 +14,21 @@ from training.train import CHECKPOINT
 RELIABLE = {"count": [0, 20], "confidence": [0.0, 0.8], "accuracy": [0.0, 0.7]}
 
 
-def finished(folder: Path, method: str, seed: int, accuracy: list[float], **settings: object) -> Path:
+def finished(
+    folder: Path,
+    method: str,
+    seed: int,
+    accuracy: list[float],
+    leaving: dict[str, object] | None = None,
+    **settings: object,
+) -> Path:
     """A finished run of one exit or more, whose last accuracy is that of the ensemble."""
     run = folder / f"{method}-{seed}"
     run.mkdir(parents=True)
     exits = len(accuracy) - 1
     config = TrainConfig(recipe="fashion-mnist-cpu", method=method, seed=seed, out=run, **settings)
     reliability = {"ece": [0.1] * (exits + 1), **{key: [bins] * (exits + 1) for key, bins in RELIABLE.items()}}
-    split = {"accuracy": accuracy, "reliability": reliability}
+    split = {"accuracy": accuracy, "reliability": reliability} | ({"leaving": leaving} if leaving else {})
     result = {
         "settings": config.model_dump(mode="json"),
         "macs": [10 * number for number in range(1, exits + 1)],
@@ -52,21 +59,55 @@ def test_the_table_of_the_paper_worked_out_by_hand(tmp_path: Path, capsys: pytes
     plain, distilled = rows
     network = "resnet18 of width 8 on fashion-mnist"
     assert (plain["network"], plain["method"], plain["seeds"]) == (network, "plain", "2")
-    assert plain["plain"] == "90.50 ± 0.71"
+    assert plain["exit 2"] == "90.50 ± 0.71"  # as deep as the last of the others
     assert plain["exit 1"] == plain["ensemble"] == ""
-    assert [distilled[key] for key in ("plain", "exit 1", "exit 2")] == ["90.50", "81.00 ± 1.41", "92.00 ± 1.41"]
+    assert [distilled[key] for key in ("exit 1", "exit 2")] == ["81.00 ± 1.41", "92.00 ± 1.41"]
     assert [distilled[key] for key in ("ensemble", "last exit − plain", "ensemble − plain")] == [
         "93.00 ± 1.41",
-        "+1.50 ± 0.71",  # 91 − 90 and 93 − 91
-        "+2.50 ± 0.71",
+        "+1.50 ± 0.50 *",  # 91 − 90 and 93 − 91
+        "+2.50 ± 0.50 *",
     ]
     markdown = (tmp_path / "report" / "report.md").read_text()
-    assert "| 81.00 ± 1.41 | 92.00 ± 1.41 | 93.00 ± 1.41 | +1.50 ± 0.71 | +2.50 ± 0.71 |" in markdown
+    assert "| 81.00 ± 1.41 | 92.00 ± 1.41 | 93.00 ± 1.41 | +1.50 ± 0.50 * | +2.50 ± 0.50 * |" in markdown
     assert "git_revision abc" in markdown
-    assert "| +2.50 ± 0.71 |" in capsys.readouterr().out
+    assert "| +2.50 ± 0.50 * |" in capsys.readouterr().out
     for plot in ("cost.png", "curves.png", "calibration.png"):
         assert f"({plot})" in markdown
         assert matplotlib.image.imread(tmp_path / "report" / plot).std() > 0
+
+
+def test_methods_are_compared_by_what_leaving_early_gives(tmp_path: Path) -> None:
+    def leaving(depth: float, area: float, *aurc: float) -> dict[str, object]:
+        return {"depth": depth, "accuracy": 0.9, "area": area, "aurc": list(aurc)}
+
+    deep = [leaving(0.5, 0.85, 0.10, 0.05, 0.04), leaving(0.6, 0.86, 0.11, 0.06, 0.05)]
+    mutual = [leaving(0.4, 0.86, 0.08, 0.05, 0.04), leaving(0.4, 0.87, 0.10, 0.06, 0.03)]
+    runs = [
+        finished(tmp_path, method, seed, [0.8, 0.9, 0.91], found)
+        for method, each in (("deep-supervision", deep), ("mutual", mutual))
+        for seed, found in enumerate(each)
+    ]
+    runs.append(
+        finished(tmp_path, "plain", 0, [0.9, 0.9], {"depth": 1.0, "accuracy": 0.9, "area": 0.0, "aurc": [0.05, 0.05]})
+    )
+    report(ReportConfig(runs=runs, out=tmp_path / "report"))
+
+    def rows(name: str) -> dict[str, dict[str, str]]:
+        with (tmp_path / "report" / name).open(newline="") as file:
+            return {row["method"]: row for row in csv.DictReader(file) if row["split"] == "validation"}
+
+    of_mutual = rows("leaving.csv")["mutual"]
+    expected = {"depth at the promise": "0.400 ± 0.000", "area": "86.50 ± 0.71", "AURC 1": "9.00 ± 1.41"}
+    assert {name: of_mutual[name] for name in expected} == expected
+    of_plain = rows("leaving.csv")["plain"]
+    assert [of_plain[name] for name in ("area", "AURC 1", "AURC 2", "AURC ensemble")] == ["", "", "5.00", ""]
+    differences = rows("differences.csv")
+    assert set(differences) == {"plain", "mutual"}
+    expected = {"exit 1": "+0.00 ± 0.00", "depth at the promise": "-0.150 ± 0.050 *", "AURC 1": "-1.50 ± 0.50 *"}
+    assert {name: differences["mutual"][name] for name in expected} == expected
+    assert differences["plain"]["exit 2"] == "+0.00"  # of one seed, and so without an error
+    markdown = (tmp_path / "report" / "report.md").read_text()
+    assert "Least depth at the promise on validation images: mutual." in markdown
 
 
 def test_without_a_plain_network_there_is_no_difference(tmp_path: Path) -> None:
