@@ -1,7 +1,7 @@
 """The plots of a report."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib import colormaps
@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from training.published import ANYTIME, LEAVING
 from training.recipes import METHODS
 from training.runs import Row
 
@@ -21,11 +22,14 @@ def plot(rows: list[Row], folder: Path) -> dict[str, Path]:
     networks = {row.network: [other for other in rows if other.network == row.network] for row in rows}
     exits = max(row.exits for row in rows)
     found = {}
-    for title, file, draw, lines in (
+    plots: list[tuple[str, str, Callable[[Sequence[Axes], list[Row]], None], int]] = [
         ("Test accuracy against cumulative cost", "cost.png", cost, 1),
         ("Validation accuracy of the last exit", "curves.png", curves, 1),
         ("Calibration of each exit on the test set", "calibration.png", calibration, exits),
-    ):
+    ]
+    if all("leaving" in result["test"] for row in rows for result in row.results):
+        plots.append(("Test accuracy when leaving by confidence against mean cost", "leaving.png", leaving, 1))
+    for title, file, draw, lines in plots:
         figure = Figure(figsize=(7 * len(networks), 4.5 * lines), layout="constrained")
         panels = figure.subplots(lines, len(networks), squeeze=False)
         for column, (network, members) in enumerate(networks.items()):
@@ -47,6 +51,21 @@ def cost(panels: Sequence[Axes], rows: list[Row]) -> None:
         if row.exits > 1:
             panels[0].plot(macs[-1], statistics.fmean(ensemble), "*", color=color, markersize=10)
     panels[0].set(xlabel="million multiply-accumulates to reach the exit", ylabel="accuracy, %")
+
+
+def leaving(panels: Sequence[Axes], rows: list[Row]) -> None:
+    """A line for each seed, of one threshold on calibrated confidences; on CIFAR-100 beside what others published."""
+    for row in rows:
+        for result in row.results:
+            depths, shares = zip(*result["test"]["leaving"]["curve"], strict=True)
+            macs = [depth * row.macs[-1] / 1e6 for depth in depths]
+            label = row.method if result is row.results[0] else None
+            marker = "o" if row.exits == 1 else ""
+            panels[0].plot(macs, [100 * share for share in shares], marker=marker, color=color_of(row), label=label)
+    if rows[0].results[0]["settings"]["dataset"] == "cifar100":
+        for (label, points), style in zip((ANYTIME | LEAVING).items(), ("s:", "D:", "D--", "^--"), strict=True):
+            panels[0].plot(points.keys(), points.values(), style, color="grey", markersize=4, label=label)
+    panels[0].set(xlabel="million multiply-accumulates, mean", ylabel="accuracy, %")
 
 
 def curves(panels: Sequence[Axes], rows: list[Row]) -> None:

@@ -47,6 +47,7 @@ FASHION_MNIST: Settings = {
 }
 
 # ResNet-18 with its stages at half the published size, so that the first exit is early and the last worth waiting for.
+# Batch size, learning rate and no Cutout: the best on validation data of those tried for six epochs under cifar100-cpu.
 CIFAR100: Settings = {
     "dataset": "cifar100",
     "backbone": "resnet18",
@@ -56,7 +57,8 @@ CIFAR100: Settings = {
     "crop_padding": 4,
     "padding_mode": "reflect",
     "flip": "alternating",
-    "cutout": 8,
+    "batch_size": 256,
+    "learning_rate": 0.4,
     "layout": "channels_last",
 }
 
@@ -106,7 +108,7 @@ RECIPES: dict[str, Settings] = {
     # The other model of this repository: colour photographs.
     "cifar100": {**CIFAR100, "method": "mutual", "width": 32, "epochs": 40},
     # Small enough to compare the methods on two cores in a few hours.
-    "cifar100-cpu": {**CIFAR100, "width": 16, "epochs": 20, "batch_size": 256, "precision": "bf16"},
+    "cifar100-cpu": {**CIFAR100, "width": 16, "epochs": 20, "precision": "bf16"},
     **{f"cifar100-{name}": {**PAPER_CIFAR100, "backbone": name} for name in CIFAR100_ROWS},
     **{f"imagenet-{name}": {**PAPER_IMAGENET, "backbone": f"torchvision/{name}"} for name in IMAGENET_ROWS},
 }

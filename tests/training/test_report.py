@@ -78,7 +78,7 @@ def test_the_table_of_the_paper_worked_out_by_hand(tmp_path: Path, capsys: pytes
 
 def test_methods_are_compared_by_what_leaving_early_gives(tmp_path: Path) -> None:
     def leaving(depth: float, area: float, *aurc: float) -> dict[str, object]:
-        return {"depth": depth, "accuracy": 0.9, "area": area, "aurc": list(aurc)}
+        return {"depth": depth, "accuracy": 0.9, "area": area, "aurc": list(aurc), "curve": [[0.5, 0.8], [1, 0.9]]}
 
     deep = [leaving(0.5, 0.85, 0.10, 0.05, 0.04), leaving(0.6, 0.86, 0.11, 0.06, 0.05)]
     mutual = [leaving(0.4, 0.86, 0.08, 0.05, 0.04), leaving(0.4, 0.87, 0.10, 0.06, 0.03)]
@@ -88,7 +88,13 @@ def test_methods_are_compared_by_what_leaving_early_gives(tmp_path: Path) -> Non
         for seed, found in enumerate(each)
     ]
     runs.append(
-        finished(tmp_path, "plain", 0, [0.9, 0.9], {"depth": 1.0, "accuracy": 0.9, "area": 0.0, "aurc": [0.05, 0.05]})
+        finished(
+            tmp_path,
+            "plain",
+            0,
+            [0.9, 0.9],
+            {"depth": 1.0, "accuracy": 0.9, "area": 0.0, "aurc": [0.05, 0.05], "curve": [[1, 0.9]]},
+        )
     )
     report(ReportConfig(runs=runs, out=tmp_path / "report"))
 
@@ -107,6 +113,7 @@ def test_methods_are_compared_by_what_leaving_early_gives(tmp_path: Path) -> Non
     assert {name: differences["mutual"][name] for name in expected} == expected
     assert differences["plain"]["exit 2"] == "+0.00"  # of one seed, and so without an error
     markdown = (tmp_path / "report" / "report.md").read_text()
+    assert matplotlib.image.imread(tmp_path / "report" / "leaving.png").std() > 0
     assert "Least depth at the promise on validation images: mutual." in markdown
 
 
