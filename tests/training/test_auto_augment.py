@@ -18,7 +18,10 @@ def noise(*shape: int) -> torch.Tensor:
 
 def torchvisions(image: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
     nearest = v2.InterpolationMode.NEAREST
-    return THEIRS._apply_image_or_video_transform(image, name, magnitude, nearest, {torch.Tensor: None})
+    changed: torch.Tensor = THEIRS._apply_image_or_video_transform(
+        image, name, magnitude, nearest, {torch.Tensor: None}
+    )
+    return changed
 
 
 def magnitude_of(name: str, index: int, sign: int, shape: tuple[int, int, int]) -> float:
