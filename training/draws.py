@@ -14,14 +14,19 @@ class Draws:
     def __init__(self, seeds: Tensor) -> None:
         self.state = seeds
 
-    def bits(self) -> Tensor:
-        """N times 64 random bits, int64."""
-        self.state = self.state + GOLDEN_GAMMA
-        return mixed(self.state)
+    def bits(self, count: int) -> Tensor:
+        """N×count times 64 random bits, int64: the next `count` of each generator."""
+        states = self.state[:, None] + GOLDEN_GAMMA * torch.arange(1, count + 1, device=self.state.device)
+        self.state = states[:, -1]
+        return mixed(states)
+
+    def uniforms(self, count: int) -> Tensor:
+        """N×count numbers in [0, 1), float32: 24 bits, all that it holds."""
+        return shifted_right(self.bits(count), 40).to(torch.float32) / 2**24
 
     def uniform(self) -> Tensor:
-        """N numbers in [0, 1), float32: 24 bits, all that it holds."""
-        return shifted_right(self.bits(), 40).to(torch.float32) / 2**24
+        """N numbers in [0, 1), float32."""
+        return self.uniforms(1)[:, 0]
 
     def integers(self, upper: int | Tensor) -> Tensor:
         """N integers in [0, upper), int64; `upper` is at most 2²⁴."""

@@ -77,7 +77,7 @@ class Learner:
 
     def restore(self, before: Checkpoint) -> None:
         self.network.load_state_dict(before.network)
-        self.optimizer.load_state_dict(before.optimizer)
+        restore_optimizer(self.optimizer, before.optimizer)
         self.scaler.load_state_dict(before.scaler)
         if self.averaged:
             self.averaged.module.load_state_dict(before.averaged)
@@ -103,3 +103,9 @@ def make_optimizer(config: TrainConfig, network: MultiExitNetwork) -> torch.opti
         nesterov=config.nesterov and config.momentum > 0,
         fused=True,
     )
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Go on from `state`, fused even if it was saved by a version that was not: fp16 would not be scaled back."""
+    groups = [{**group, "fused": True} for group in state["param_groups"]]
+    optimizer.load_state_dict({**state, "param_groups": groups})

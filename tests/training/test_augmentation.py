@@ -140,9 +140,15 @@ def test_random_erasing_is_as_often_and_as_large_as_torchvisions() -> None:
         assert abs(a.mean() - b.mean()) < 4 * (2 * a.var() / 4000) ** 0.5
     chosen = ours[ours.any(dim=(1, 2))]
     heights, widths = (chosen.any(dim=axis).sum(dim=1) for axis in (2, 1))
-    assert torch.equal(heights * widths, chosen.sum(dim=(1, 2)))  # a rectangle
-    assert (heights / widths).min() < 0.6
-    assert (heights / widths).max() > 1.6
+    areas, ratios = heights * widths, heights / widths
+    assert torch.equal(areas, chosen.sum(dim=(1, 2)))  # a rectangle
+    # Sides are whole pixels: each may be half a pixel off.
+    assert ((heights + 0.5) * (widths + 0.5)).min() >= ERASED_AREA[0] * 28 * 28 > areas.min() - 6
+    assert ((heights - 0.5) * (widths - 0.5)).max() <= ERASED_AREA[1] * 28 * 28 < areas.max() + 15
+    assert ERASED_RATIO[0] <= ((heights + 0.5) / (widths - 0.5)).min()
+    assert ratios.min() < 0.4
+    assert ((heights - 0.5) / (widths + 0.5)).max() <= ERASED_RATIO[1]
+    assert ratios.max() > 2.5
 
 
 @pytest.mark.parametrize("given", [{"cutout": 16}, {"crop_padding": 20}])

@@ -1,12 +1,14 @@
 """That the settings reach what learns."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
 from training import logs, speed
 from training.config import TrainConfig
 from training.devices import set_up
-from training.learner import Learner, make_loss, make_optimizer
+from training.learner import Learner, make_loss, make_optimizer, restore_optimizer
 from training.losses import SelfDistillation
 from training.network import MultiExitNetwork, Outputs, build
 from training.recipes import METHODS
@@ -89,6 +91,28 @@ def test_the_optimiser_has_its_settings(settings: dict, kind: type, expected: di
     assert type(optimizer) is kind
     assert {"lr": 0.3, "weight_decay": 0.02, **expected}.items() <= group.items()
     assert len(group["params"]) == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_optimiser_that_was_not_fused_is_from_then_on(optimizer: str) -> None:
+    config = config_of(optimizer=optimizer)
+    ours, theirs = network_of(config), network_of(config)
+    fused, looped = make_optimizer(config, ours), make_optimizer(config, theirs)
+    looped.param_groups[0]["fused"] = False
+
+    def step(network: MultiExitNetwork, optimizer: torch.optim.Optimizer) -> None:
+        for number, parameter in enumerate(network.parameters()):
+            parameter.grad = torch.full_like(parameter, 0.01 * (number - 20))
+        optimizer.step()
+
+    step(theirs, looped)
+    ours.load_state_dict(theirs.state_dict())
+    restore_optimizer(fused, deepcopy(looped.state_dict()))
+    for network, chosen in ((ours, fused), (theirs, looped)):
+        step(network, chosen)
+    assert fused.param_groups[0]["fused"]
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_step_of_plain_sgd_by_hand() -> None:
