@@ -7,6 +7,7 @@ PEERS := mosec litserve bentoml ray pytriton
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?=
 METHODS ?= plain,deep-supervision,self-distillation-without-hint,self-distillation,self-distillation-gradient-equilibrium,self-distillation-ensemble
+METHODS_GPU ?= plain,deep-supervision,self-distillation,mutual
 METHODS_CIFAR100 ?= deep-supervision,mutual,plain,self-distillation,deep-supervision-label-smoothing,mutual-strided-first-head
 
 $(SERVE)/installed-$(EXTRA): pyproject.toml constraints.txt
@@ -19,7 +20,7 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
 	touch $@
 
-.PHONY: serve test check format train table table-cifar100 export bench bench-peers lock
+.PHONY: serve test check format train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded model; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
@@ -46,6 +47,11 @@ table: $(DEV)/installed  ## compare the methods on Fashion-MNIST, sized for two 
 table-cifar100: $(DEV)/installed  ## the same on CIFAR-100, a run of a method with a seed after the other
 	$(DEV)/bin/python -m training table --recipe cifar100-cpu --methods $(METHODS_CIFAR100) \
 		--out benchmarks/results/methods-cifar100 $(ARGS)
+
+table-cifar100-gpu: $(DEV)/installed  ## the full width for one GPU, without and with AutoAugment and Cutout
+	for recipe in cifar100-gpu cifar100-gpu-augmented; do \
+		$(DEV)/bin/python -m training table --recipe $$recipe --methods $(METHODS_GPU) \
+			--out benchmarks/results/methods-$$recipe $(ARGS) || exit; done
 
 export: $(DEV)/installed  ## make an artifact of what `make train` left, in place of the embedded one
 	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx --precision int8 $(ARGS)

@@ -62,6 +62,14 @@ CIFAR100: Settings = {
     "layout": "channels_last",
 }
 
+CIFAR100_GPU: Settings = {
+    **CIFAR100,
+    "stem_stride": 1,
+    "last_stride": 2,
+    "epochs": 100,
+    "precision": "bf16",
+}
+
 CIFAR100_ROWS = [
     "vgg19_bn",
     "resnet18",
@@ -109,6 +117,9 @@ RECIPES: dict[str, Settings] = {
     "cifar100": {**CIFAR100, "method": "mutual", "width": 32, "epochs": 40},
     # Small enough to compare the methods on two cores in a few hours.
     "cifar100-cpu": {**CIFAR100, "width": 16, "epochs": 20, "precision": "bf16"},
+    # ResNet-18 of the published width and size, for one GPU; 100 epochs where the paper has 200.
+    "cifar100-gpu": CIFAR100_GPU,
+    "cifar100-gpu-augmented": {**CIFAR100_GPU, "auto_augment": "cifar10", "cutout": 16},
     **{f"cifar100-{name}": {**PAPER_CIFAR100, "backbone": name} for name in CIFAR100_ROWS},
     **{f"imagenet-{name}": {**PAPER_IMAGENET, "backbone": f"torchvision/{name}"} for name in IMAGENET_ROWS},
 }
