@@ -1,0 +1,136 @@
+"""The two clients: the same calls, one of them for asyncio."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from anytime_client.conversation import Options, Prediction, Send, ServerError, Unreachable, Wait, converse
+
+URL = "http://127.0.0.1:8000"
+Image = bytes | Path
+Answer = Prediction | ServerError | Unreachable | OSError
+"""An image of many: its prediction, or why there is none."""
+
+
+class Client:
+    """A pool of connections to one server; a context manager. May be shared by threads."""
+
+    def __init__(self, url: str = URL, *, options: Options | None = None, http: httpx.Client | None = None) -> None:
+        """`options`: those of calls that give none. `http`: to send with, for its certificates, proxies and headers."""
+        self.url, self.options, self.http = url.rstrip("/"), options or Options(), http or httpx.Client()
+
+    def predict(self, image: Image, options: Options | None = None) -> Prediction:
+        """Raises Refused, ServerError or Unreachable; OSError for a file that cannot be read."""
+        exchange = converse(content(image), options or self.options, time.monotonic)
+        step = next(exchange)
+        while True:
+            if isinstance(step, Wait):
+                time.sleep(step.seconds)
+                response = None
+            else:
+                response = self.post(step)
+            try:
+                step = exchange.send(response)
+            except StopIteration as end:
+                answer: Prediction = end.value
+                return answer
+
+    def post(self, step: Send) -> httpx.Response | httpx.TransportError:
+        try:
+            return self.http.post(self.url + step.path, params=step.query, content=step.content, timeout=step.timeout)
+        except httpx.TransportError as error:
+            return error
+
+    def predict_many(
+        self, images: Iterable[Image], options: Options | None = None, concurrency: int = 8
+    ) -> Iterator[Answer]:
+        """In the order of `images`, at most `concurrency` of them at once."""
+
+        def answer(image: Image) -> Answer:
+            try:
+                return self.predict(image, options)
+            except (ServerError, Unreachable, OSError) as error:
+                return error
+
+        with ThreadPoolExecutor(concurrency) as threads:
+            yield from threads.map(answer, images)
+
+    def close(self) -> None:
+        self.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """The same for asyncio."""
+
+    def __init__(
+        self, url: str = URL, *, options: Options | None = None, http: httpx.AsyncClient | None = None
+    ) -> None:
+        self.url, self.options, self.http = url.rstrip("/"), options or Options(), http or httpx.AsyncClient()
+
+    async def predict(self, image: Image, options: Options | None = None) -> Prediction:
+        """Raises Refused, ServerError or Unreachable; OSError for a file that cannot be read."""
+        exchange = converse(await asyncio.to_thread(content, image), options or self.options, time.monotonic)
+        step = next(exchange)
+        while True:
+            if isinstance(step, Wait):
+                await asyncio.sleep(step.seconds)
+                response = None
+            else:
+                response = await self.post(step)
+            try:
+                step = exchange.send(response)
+            except StopIteration as end:
+                answer: Prediction = end.value
+                return answer
+
+    async def post(self, step: Send) -> httpx.Response | httpx.TransportError:
+        try:
+            return await self.http.post(
+                self.url + step.path, params=step.query, content=step.content, timeout=step.timeout
+            )
+        except httpx.TransportError as error:
+            return error
+
+    async def predict_many(
+        self, images: Iterable[Image], options: Options | None = None, concurrency: int = 8
+    ) -> AsyncIterator[Answer]:
+        """In the order of `images`, at most `concurrency` of them at once."""
+        free = asyncio.Semaphore(concurrency)
+
+        async def answer(image: Image) -> Answer:
+            async with free:
+                try:
+                    return await self.predict(image, options)
+                except (ServerError, Unreachable, OSError) as error:
+                    return error
+
+        async with asyncio.TaskGroup() as group:
+            for task in [group.create_task(answer(image)) for image in images]:
+                yield await task
+
+    async def close(self) -> None:
+        await self.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def content(image: Image) -> bytes:
+    return image.read_bytes() if isinstance(image, Path) else image

@@ -1,0 +1,176 @@
+"""What client and server say to each other about one image, without a socket: requests out, responses in.
+
+Both clients drive the same generator, so that there is one rule about time: the budget counts from the first attempt,
+and an attempt gets what is left of it.
+"""
+
+import math
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+BUSY = (429, 503)
+"""Statuses after which another attempt may succeed."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds to wait where the server does not say how long, doubled with every attempt."""
+
+
+class ServerError(Exception):
+    """The server refused the request or failed. `status`: of HTTP; `code`: the server's own word for it."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.status, self.code = status, code
+
+
+class Refused(ServerError):
+    """It had no time or no place for the request; `retry_after`: seconds after which it may, if it said so."""
+
+    def __init__(self, status: int, code: str, message: str, retry_after: float | None) -> None:
+        super().__init__(status, code, message)
+        self.retry_after = retry_after
+
+
+class Unreachable(Exception):
+    """No answer came from the server."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be asked for beside the image; None leaves it to the server.
+
+    `budget_ms`: from the first attempt to the answer, math.inf for no limit. `retries`: attempts after the first one,
+    made only while there is time.
+    """
+
+    budget_ms: float | None = None
+    operating_point: str | None = None
+    confidence_threshold: float | None = None
+    max_exit: int | None = None
+    top_k: int | None = None
+    model: str | None = None
+    retries: int = 3
+
+    def query(self, left_ms: float | None) -> dict[str, str]:
+        given = {
+            "latency_budget_ms": left_ms,
+            "operating_point": self.operating_point,
+            "confidence_threshold": self.confidence_threshold,
+            "max_exit": self.max_exit,
+            "top_k": self.top_k,
+            "model": self.model,
+        }
+        return {name: str(value) for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer. `exit` of `exits` gave it, for `reason`; `depth`: share of the network that ran, 0-1.
+
+    `top`: (label, probability), best first. `elapsed_ms`: in the server. `attempts`: how many it took. `document`: all
+    that the server said.
+    """
+
+    label: str
+    class_index: int
+    confidence: float
+    top: list[tuple[str, float]]
+    exit: int
+    exits: int
+    depth: float
+    reason: str
+    elapsed_ms: float
+    budget_met: bool
+    attempts: int
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Send:
+    """A POST to `path`; `timeout` in seconds, None for no limit."""
+
+    path: str
+    query: dict[str, str]
+    content: bytes
+    timeout: float | None
+
+
+@dataclass(frozen=True)
+class Wait:
+    seconds: float
+
+
+Exchange = Generator[Send | Wait, httpx.Response | httpx.TransportError | None, Prediction]
+"""Yields what to do; takes the response to a Send, or why there was none."""
+
+
+def converse(image: bytes, options: Options, clock: Callable[[], float], grace: float = 1.0) -> Exchange:
+    """Ask until there is an answer. Raises Refused, ServerError or Unreachable where there will be none in time.
+
+    `clock` in seconds. `grace`: seconds that an attempt may take beyond its budget until the server counts as gone.
+    """
+    budget = None if options.budget_ms is None else options.budget_ms / 1000
+    deadline = math.inf if budget is None else clock() + budget
+    for attempt in range(1, options.retries + 2):
+        left = deadline - clock()
+        sent = None if budget is None else left * 1000
+        response = yield Send("/predict", options.query(sent), image, None if math.isinf(left) else left + grace)
+        if isinstance(response, httpx.Response) and response.status_code == 200:
+            return prediction(response.json(), attempt)
+        failure = explained(response)
+        pause = pause_after(failure, attempt)
+        if pause is None or attempt > options.retries or clock() + pause >= deadline:
+            raise failure
+        yield Wait(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def pause_after(failure: ServerError | Unreachable, attempt: int) -> float | None:
+    """Seconds until another attempt makes sense; None where it does not."""
+    if isinstance(failure, Refused) and failure.retry_after is not None:
+        return failure.retry_after
+    if isinstance(failure, Unreachable) or failure.status in BUSY:
+        return float(min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE))
+    return None
+
+
+def explained(response: httpx.Response | httpx.TransportError | None) -> ServerError | Unreachable:
+    """What went wrong, as an error to raise."""
+    if not isinstance(response, httpx.Response):
+        return Unreachable(f"no answer from the server: {type(response).__name__}: {response}")
+    try:
+        error = response.json()["error"]
+        code, message = str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        code, message = "http_error", response.text[:200]
+    if response.status_code in BUSY:
+        return Refused(response.status_code, code, message, retry_after(response.headers))
+    return ServerError(response.status_code, code, message)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from `Retry-After-Ms` where a server is that exact, else from `Retry-After`."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        if (value := headers.get(name, "")).isdigit():
+            return int(value) * unit
+    return None
+
+
+def prediction(document: Mapping[str, Any], attempts: int) -> Prediction:
+    exit_, latency = document["exit"], document["latency"]
+    return Prediction(
+        label=document["label"],
+        class_index=document["class_index"],
+        confidence=document["confidence"],
+        top=[(one["label"], one["probability"]) for one in document["top"]],
+        exit=exit_["number"],
+        exits=exit_["of"],
+        depth=exit_["depth"],
+        reason=exit_["reason"],
+        elapsed_ms=latency["elapsed_ms"],
+        budget_met=latency["budget_met"],
+        attempts=attempts,
+        document=document,
+    )

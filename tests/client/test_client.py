@@ -1,0 +1,61 @@
+"""The clients and the command against a real server."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anytime_client import AsyncClient, Client, Options, Prediction, ServerError, Unreachable
+from benchmarks.server import Server
+
+BOOT = Path(__file__).parents[1] / "data" / "ankle-boot.png"
+OPTIONS = Options(budget_ms=5000)
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "anytime_client", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_one_image_and_many(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "not.png").write_text("no picture")
+    images = [BOOT, BOOT.read_bytes(), tmp_path / "not.png", tmp_path / "nowhere.png", BOOT]
+    with Client(server.url, options=OPTIONS) as client:
+        assert client.predict(BOOT).label == "Ankle boot"
+        many = list(client.predict_many(images, concurrency=2))
+
+    async def asynchronous() -> list[object]:
+        async with AsyncClient(server.url, options=OPTIONS) as client:
+            assert (await client.predict(BOOT)).label == "Ankle boot"
+            return [answer async for answer in client.predict_many(images, concurrency=2)]
+
+    for answers in (many, asyncio.run(asynchronous())):
+        kinds = [type(answer) for answer in answers]
+        assert kinds == [Prediction, Prediction, ServerError, FileNotFoundError, Prediction]
+        assert answers[0].label == answers[4].label == "Ankle boot"
+        assert answers[2].code == "not_an_image"
+
+
+def test_no_server_is_said(server: Server) -> None:
+    with Client("http://127.0.0.1:9") as client, pytest.raises(Unreachable, match="ConnectError"):
+        client.predict(BOOT, Options(budget_ms=100, retries=1))
+
+
+def test_the_command_prints_a_table(server: Server) -> None:
+    done = run(BOOT, BOOT, "--url", server.url, "--budget-ms", 5000, "--top-k", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Ankle boot") == 2
+    assert "of 4" in done.stdout
+    assert "confident" in done.stdout
+
+
+def test_the_command_prints_json_and_ends_with_1_where_an_answer_is_missing(server: Server, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere.png"
+    done = run(BOOT, nowhere, "--url", server.url, "--budget-ms", 5000, "--json-lines")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert (found[0]["image"], found[0]["label"], found[0]["attempts"]) == (str(BOOT), "Ankle boot", 1)
+    assert found[1]["error"]["kind"] == "FileNotFoundError"
