@@ -1,7 +1,11 @@
 """What the operating points save: seconds of the bare engine against always the last exit, in turn in one run."""
 
 import statistics
+from pathlib import Path
 from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from benchmarks import images, report
 from benchmarks.bare import bare_engine, bare_seconds
@@ -9,19 +13,31 @@ from export.risk_control import NEVER
 from service import artifact
 from service.settings import EMBEDDED_MODEL
 
-IMAGES = 5000
 BATCHES = (1, 8, 32)
 ROUNDS = 3
 
 
+class PointSettings(BaseSettings):
+    """Measure what the operating points of an artifact save against running every image to the last exit."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m benchmarks.operating_points", cli_kebab_case=True)
+
+    model: Path = Field(EMBEDDED_MODEL, description="artifact")
+    dataset: str = Field("fashion-mnist", description="data set of its test images, as for python -m training")
+    data: Path = Field(Path("data"), description="folder of the data set, likewise")
+    images: int = Field(5000, ge=1, description="how many test images")
+
+
 def main() -> None:
-    served = artifact.load(EMBEDDED_MODEL)
+    settings = CliApp.run(PointSettings)
+    served = artifact.load(settings.model)
     metadata = served.metadata
-    inputs = images.inputs(images.pngs(images.fashion_mnist(), IMAGES), metadata.input)
+    contents = images.pngs_of(settings.dataset, settings.data, settings.images)
+    inputs = images.inputs(contents, metadata.input)
     engine = bare_engine(served, max(BATCHES))
     points = {name: point.thresholds for name, point in metadata.operating_points.items()}
     always_last = [NEVER] * (len(metadata.exits) - 1)
-    figures: dict[str, Any] = {"images": IMAGES}
+    figures: dict[str, Any] = {"images": len(inputs)}
     for size in BATCHES:
         bare_seconds(engine, inputs[:500], size, always_last)  # warm
         rounds = []
@@ -32,7 +48,9 @@ def main() -> None:
             name: round(statistics.median(ratios[name] for ratios in rounds), 3) for name in points
         }
     print("seconds ÷ seconds of always the last exit:")
-    report.save("operating_points", figures)
+    report.save(
+        "operating_points" if settings.model == EMBEDDED_MODEL else f"operating_points-{metadata.name}", figures
+    )
 
 
 if __name__ == "__main__":
