@@ -1,42 +1,60 @@
 """Engine and stages alone: no server, no thread, no queue to wait in."""
 
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from service.artifact import Artifact
 from service.calibration import Calibration
-from service.engine import Engine
-from service.jobs import Job
+from service.engine import Engine, Network
+from service.errors import RequestError
+from service.jobs import Job, Outcome
+from service.runtime.stages import OnnxStages
 from service.scheduler import Scheduler
-from service.stages import OnnxStages
 from service.times import StageTimes, batch_sizes
 
 
-def bare_engine(served: Artifact, max_batch: int, threads: int = 0) -> Engine:
+class Nobody:
+    """Waits for no answer, and never leaves."""
+
+    wants_all = False
+
+    def done(self) -> bool:
+        return False
+
+    def put(self, outcome: Outcome | RequestError) -> None:
+        pass
+
+
+def bare_engine(
+    served: Artifact,
+    max_batch: int,
+    threads: int = 0,
+    observe: Callable[[int, int, float], None] = lambda *_: None,
+) -> Engine:
     times = StageTimes(len(served.metadata.exits), batch_sizes(max_batch))
-    engine = Engine(
+    metadata = served.metadata
+    network = Network(
         stages=OnnxStages(served, "cpu", threads),
-        scheduler=Scheduler(times, served.metadata.operating_points, max_queue=2 * max_batch),  # never half full
-        calibration=Calibration.of(served.metadata),
-        clock=time.monotonic,
-        deliver=lambda _: None,
-        observe=lambda *_: None,
+        scheduler=Scheduler(times, metadata.operating_points, max_queue=2 * max_batch),  # never half full
+        calibration=Calibration.of(metadata),
+        image_shape=metadata.input.shape,
+        observe=observe,
     )
-    spec = served.metadata.input
-    engine.warm_up((spec.channels, spec.height, spec.width))
+    engine = Engine({metadata.id: network}, time.monotonic, lambda _: None)
+    engine.warm_up()
     return engine
 
 
 def bare_seconds(engine: Engine, inputs: np.ndarray, size: int, thresholds: Sequence[float]) -> float:
     """All images in full batches of `size`, with early exit at `thresholds`."""
-    jobs = [Job(image, float("inf"), thresholds, len(thresholds) + 1, Future()) for image in inputs]
+    (model,) = engine.networks
+    jobs = [Job(model, image, float("inf"), thresholds, len(thresholds) + 1, Nobody()) for image in inputs]
     start = time.perf_counter()
     for first in range(0, len(jobs), size):
         for job in jobs[first : first + size]:
             engine.submit(job)
-        while not engine.scheduler.idle:
+        while not engine.arbiter.idle:
             engine.step()
     return time.perf_counter() - start

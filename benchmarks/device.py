@@ -22,9 +22,10 @@ from benchmarks import report, untrained
 from benchmarks.stages import chain, seconds
 from service import artifact
 from service.artifact import Artifact
-from service.device import DeviceStages
+from service.runtime.gpu import GpuStages
+from service.runtime.interface import Stages, Tensor
+from service.runtime.stages import OnnxStages, providers_for
 from service.settings import EMBEDDED_MODEL
-from service.stages import OnnxStages, Stages, Tensor, providers_for
 from training.processor import processor
 
 Runs = dict[str, Callable[[], object]]
@@ -80,13 +81,13 @@ def chains(served: Artifact, host: OnnxStages, settings: DeviceSettings) -> dict
     sizes = sorted(settings.batches)
     ways: dict[str, Stages] = {
         "host": host,
-        "bound": DeviceStages(host, sizes),
-        "fixed": DeviceStages(host, sizes, fixed=True),
+        "bound": GpuStages(host, sizes),
+        "fixed": GpuStages(host, sizes, fixed=True),
     }
     if settings.device == "cuda":
         try:
             graphs = OnnxStages(served, settings.device, settings.threads, cuda_graphs=True)
-            ways["graphs"] = DeviceStages(graphs, sizes, fixed=True)
+            ways["graphs"] = GpuStages(graphs, sizes, fixed=True)
         except ValueError as error:
             print(error)
     return ways

@@ -19,8 +19,9 @@ from benchmarks.load.result import Result
 from benchmarks.load.targets import anytime
 from benchmarks.server import Server
 from benchmarks.simulate.recording import record
-from benchmarks.simulate.replica import simulate
+from benchmarks.simulate.replica import Load, Simulated, simulate
 from service import artifact
+from service.arbiter import Arbiter
 from service.scheduler import Scheduler
 from service.settings import Settings
 
@@ -76,19 +77,14 @@ def foretold(model: Path, pictures: Pictures, plan: dict[str, Times]) -> dict[st
     """What the simulator makes of the same schedules, with times recorded now."""
     served, server = artifact.load(model), Settings()
     recording = record(model, served, pictures, server.max_batch, threads=1)
-    points, thresholds = served.metadata.operating_points, served.metadata.default_thresholds
-    results = {
-        name: simulate(
-            [Scheduler(recording.times(), points, max_queue=server.max_queue)],
-            schedule,
-            recording,
-            BUDGET,
-            thresholds,
-            np.random.default_rng(0),
-        )
-        for name, schedule in plan.items()
-    }
-    return {name: result.summary(seconds(name), served.metadata.depths) for name, result in results.items()}
+    metadata = served.metadata
+
+    def simulated(schedule: Times) -> Simulated:
+        scheduler = Scheduler(recording.times(), metadata.operating_points, max_queue=server.max_queue)
+        load = Load(recording, schedule, BUDGET, metadata.default_thresholds)
+        return simulate([Arbiter({metadata.id: scheduler})], {metadata.id: load}, np.random.default_rng(0))[metadata.id]
+
+    return {name: simulated(schedule).summary(seconds(name), metadata.depths) for name, schedule in plan.items()}
 
 
 def compared(row: dict[str, Any]) -> str:

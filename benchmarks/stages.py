@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 
 from service import artifact
-from service.stages import Features, OnnxStages, Stages, session_options
+from service.runtime.interface import Features, Stages
+from service.runtime.stages import OnnxStages, session_options
 
 BATCHES = (1, 8, 32)
 ROUNDS = 15

@@ -1,8 +1,9 @@
-"""`python -m service`: serve the artifact until SIGTERM or SIGINT."""
+"""`python -m service`: serve until SIGTERM or SIGINT."""
 
 import asyncio
 import contextlib
 import gc
+import signal
 import socket
 import sys
 from types import FrameType
@@ -12,9 +13,10 @@ from fastapi import FastAPI
 from pydantic_settings import CliApp
 
 from service.app import create_app
-from service.connection import Connection
-from service.cors import allow_origins
 from service.errors import ServiceError
+from service.lifecycle import Lifecycle
+from service.protocols.connection import Connection
+from service.protocols.cors import allow_origins
 from service.settings import Settings
 
 
@@ -27,9 +29,9 @@ class DrainingServer(uvicorn.Server):
         self.drain_delay = drain_delay
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        predictor = self.app.state.predictor
-        again, predictor.draining = predictor.draining, True
-        if again or self.drain_delay == 0 or predictor.engine.closed:
+        lifecycle: Lifecycle = self.app.state.lifecycle
+        again, lifecycle.draining = lifecycle.draining, True
+        if again or self.drain_delay == 0 or lifecycle.failed:
             super().handle_exit(sig, frame)
             return
         self.loop.call_soon_threadsafe(self.loop.call_later, self.drain_delay, super().handle_exit, sig, frame)
@@ -47,7 +49,7 @@ class DrainingServer(uvicorn.Server):
 def main() -> None:
     settings = CliApp.run(Settings)
     try:
-        app = create_app(settings)
+        app = create_app(settings, on_failure=end)
         sockets = [dual_stack(settings.port)] if stands_for_all(settings.host) else None
     except (ServiceError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -55,6 +57,11 @@ def main() -> None:
     gc.freeze()  # all that is here stays: to look through it for garbage would hold up requests for tens of ms
     with contextlib.suppress(KeyboardInterrupt):
         DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000).run(sockets)
+
+
+def end() -> None:
+    """End as on SIGTERM: a server whose engine has failed leaves its place to another one."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:

@@ -1,11 +1,10 @@
-"""The whole server, built in one place: artifact → stages → engine → metrics → routes."""
+"""The whole server, built in one place: artifacts → stages → engine → metrics → models → routes."""
 
 import asyncio
 import logging
-import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
@@ -13,60 +12,67 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from decoding import Limits
-from service import __version__, artifact
-from service.arrivals import Arrivals
-from service.bodies import BodyLimits
+from service import __version__, variants
 from service.calibration import Calibration
 from service.decoder import Decoder
-from service.device import open_stages
-from service.engine import Engine, Outcome
-from service.errors import RequestError
-from service.jobs import Job
-from service.metrics import Metrics
-from service.predictor import Predictor
-from service.routes import add_routes
+from service.engine import Engine, Network
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics, ModelMetrics
+from service.model import Model
+from service.protocols import failures, models, operations, predict
+from service.protocols.bodies import BodyLimits
+from service.protocols.front import Front
+from service.protocols.timing import RequestTiming
+from service.registry import Models
+from service.replies import ReplyBridge
+from service.runtime.gpu import device_of, open_stages
+from service.runtime.stages import default_threads
 from service.scheduler import Scheduler
 from service.settings import Settings
-from service.stages import default_threads
-from service.times import StageTimes, batch_sizes
+from service.times import RecentQuantile, StageTimes, batch_sizes, no_deliveries
+from service.variants import Variant
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("uvicorn.error")
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Build the server. Raises ArtifactError if the artifact cannot be served, ValueError if the device cannot."""
+def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None) -> FastAPI:
+    """Build the server. Raises ArtifactError if an artifact cannot be served, ValueError if the device cannot.
+
+    `on_failure`: called on the engine's thread when that has failed; nothing can be answered from then on.
+    """
     clock = time.monotonic
-    served = artifact.load(settings.model)
-    metadata = served.metadata
-    times = StageTimes(len(metadata.exits), batch_sizes(settings.max_batch))
-    stages = open_stages(served, settings.device, settings.threads, times.sizes, settings.cuda_graphs)
-    metrics = Metrics(metadata, stages.provider, settings.max_batch)
-    answers = Answers()
-    engine = Engine(
-        stages=stages,
-        scheduler=Scheduler(times, metadata.operating_points, max_queue=settings.max_queue),
-        calibration=Calibration.of(metadata),
-        clock=clock,
-        deliver=answers.deliver,
-        observe=metrics.observe_stage,
+    metrics = Metrics(settings.max_batch)
+    bridge, delivery = ReplyBridge(), no_deliveries()
+    precision = None if settings.precision == "auto" else settings.precision
+    engine = Engine({}, clock, bridge.deliver)
+    served = [
+        open_model(variant, settings, engine, metrics, delivery)
+        for variant in variants.load(settings.model, device_of(settings.device), precision)
+    ]
+    registry, lifecycle = Models(served, settings.default_model), Lifecycle()
+    front = Front(
+        registry,
+        lifecycle,
+        Decoder(Limits(settings.max_pixels, settings.max_decoded_pixels), default_threads(), settings.max_queue, clock),
+        clock,
+        BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000),
+        None if settings.default_budget_ms is None else settings.default_budget_ms / 1000,
     )
-    metrics.queue_depth.set_function(lambda: engine.scheduler.waiting)
-    limits = Limits(settings.max_pixels, settings.max_decoded_pixels)
-    decoder = Decoder(metadata.input, limits, default_threads(), settings.max_queue, clock)
-    predictor = Predictor(metadata, engine, metrics, clock, decoder, settings.default_budget_ms)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        answers.loop = asyncio.get_running_loop()
-        spec, warm = metadata.input, Future[None]()
-        image_shape = (spec.channels, spec.height, spec.width)
-        thread = threading.Thread(target=work, args=(engine, image_shape, warm), name="engine", daemon=True)
+        bridge.loop = asyncio.get_running_loop()
+        warm = Future[None]()
+        arguments = (engine, lifecycle, warm, on_failure)
+        thread = threading.Thread(target=work, args=arguments, name="engine", daemon=True)
         thread.start()
         await asyncio.wrap_future(warm)
-        await predictor.measure_need()
-        predictor.ready = True
+        for model in registry:
+            await front.measure(model)
+            logger.info("serving %s", model)
+        lifecycle.ready = True
         yield
-        predictor.ready = False
+        lifecycle.ready = False
         engine.close()
         await asyncio.to_thread(thread.join)
 
@@ -84,18 +90,38 @@ def create_app(settings: Settings) -> FastAPI:
         # /metrics is there; nothing is sent from here, nor looked for at every request.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.predictor = predictor
-    add_routes(app, predictor, BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000))
-    app.add_middleware(Arrivals, clock=clock, observe=metrics.observe_response)
+    app.state.lifecycle = lifecycle
+    predict.add_routes(app, front)
+    models.add_routes(app, front)
+    operations.add_routes(app, lifecycle, metrics.registry)
+    failures.add_handlers(app, metrics)
+    app.add_middleware(
+        RequestTiming, clock=clock, observe=metrics.observe_response, default_model=registry.default or ""
+    )
     return app
 
 
-def work(engine: Engine, image_shape: Sequence[int], warm: Future[None]) -> None:
+def open_model(
+    variant: Variant, settings: Settings, engine: Engine, metrics: Metrics, delivery: RecentQuantile
+) -> Model:
+    """Open its stages and make it known to the engine, cold."""
+    metadata, sizes = variant.artifact.metadata, batch_sizes(settings.max_batch)
+    stages = open_stages(variant.artifact, settings.device, settings.threads, sizes, settings.cuda_graphs)
+    times = StageTimes(len(metadata.exits), sizes, delivery)
+    scheduler = Scheduler(times, metadata.operating_points, max_queue=settings.max_queue)
+    metrics.watch_queue(metadata.name, lambda: scheduler.waiting)
+    own = ModelMetrics(metrics, metadata, stages.provider)
+    calibration = Calibration.of(metadata)
+    engine.add(metadata.id, Network(stages, scheduler, calibration, metadata.input.shape, own.observe_stage))
+    return Model(metadata, engine, times, own, stages.provider, variant.variants)
+
+
+def work(engine: Engine, lifecycle: Lifecycle, warm: Future[None], on_failure: Callable[[], None]) -> None:
     """The body of the engine's thread. It warms up itself, for onnxruntime keeps CUDA graphs for the thread that
     captured them; `warm` says when, or what went wrong.
     """
     try:
-        engine.warm_up(image_shape)
+        engine.warm_up()
     except Exception as error:
         warm.set_exception(error)
         return
@@ -103,27 +129,6 @@ def work(engine: Engine, image_shape: Sequence[int], warm: Future[None]) -> None
     try:
         engine.run()
     except Exception:
-        logger.exception("the engine's thread has failed; the server ends, for it cannot answer any more")
-        signal.raise_signal(signal.SIGTERM)
-
-
-class Answers:
-    """Carries what the engine's thread has finished to the futures of the event loop, one hop per batch."""
-
-    loop: asyncio.AbstractEventLoop
-
-    def deliver(self, outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
-        self.loop.call_soon_threadsafe(settle, outcomes)
-
-
-def settle(outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
-    """Give each waiting future its outcome; those whose client has left are done already."""
-    for job, outcome in outcomes:
-        future = job.future
-        assert isinstance(future, asyncio.Future)
-        if future.done():
-            continue
-        if isinstance(outcome, Outcome):
-            future.set_result(outcome)
-        else:
-            future.set_exception(outcome)
+        logger.exception("the engine's thread has failed; nothing can be answered any more")
+        lifecycle.failed = True
+        on_failure()

@@ -14,7 +14,9 @@ from onnx.utils import Extractor
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.errors import ArtifactError
+from service.jobs import ModelId
 
+MADE_FOR = {"fp32": "any", "int8": "cpu", "fp16": "cuda"}
 Share = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -38,6 +40,11 @@ class InputSpec(Part):
     color_mode: Literal["grayscale", "rgb"]
     mean: tuple[Finite, ...]
     std: tuple[Positive, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: channels, height, width."""
+        return self.channels, self.height, self.width
 
     @model_validator(mode="after")
     def channels_agree(self) -> Self:
@@ -83,6 +90,7 @@ class Metadata(Part):
     """The document under the key `anytime` of the ONNX file.
 
     `answer`: each exit answers with its `own` logits, or with the weighted sum of those so far, the `ensemble`.
+    `device`: for which the `precision` was chosen; any device can run any.
     """
 
     schema_: Literal[1] = Field(alias="schema")
@@ -96,6 +104,17 @@ class Metadata(Part):
     operating_points: dict[str, OperatingPoint]
     default_operating_point: str
     provenance: dict[str, Any]
+    precision: Literal["fp32", "int8", "fp16"] = "fp32"
+    device: Literal["any", "cpu", "cuda"] = "any"
+
+    @model_validator(mode="before")
+    @classmethod
+    def precision_of_earlier_documents(cls, document: Any) -> Any:
+        """Those from before they had these fields name their precision in the provenance."""
+        if isinstance(document, dict) and "precision" not in document and isinstance(document.get("provenance"), dict):
+            precision = document["provenance"].get("precision", "fp32")
+            return {"precision": precision, "device": MADE_FOR.get(precision, "any"), **document}
+        return document
 
     @model_validator(mode="after")
     def consistent(self) -> Self:
@@ -118,6 +137,10 @@ class Metadata(Part):
         if self.default_operating_point not in self.operating_points:
             raise ValueError(f"default_operating_point {self.default_operating_point!r} is not in operating_points")
         return self
+
+    @property
+    def id(self) -> ModelId:
+        return ModelId(self.name, self.version)
 
     @property
     def default_thresholds(self) -> tuple[float, ...]:

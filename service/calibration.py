@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.artifact import Metadata
-from service.stages import Tensor
+from service.runtime.interface import Tensor
 
 
 @dataclass(frozen=True)

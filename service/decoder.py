@@ -1,4 +1,4 @@
-"""Decoding: of small images at once, of large ones on threads of their own, so that they do not hold up all answers."""
+"""Decoding for all models: small images at once, large ones on threads of their own, to hold up no answers."""
 
 import asyncio
 import math
@@ -10,12 +10,12 @@ from decoding import Limits
 from service.artifact import InputSpec
 from service.errors import Overloaded, QueueFull
 from service.images import open_image, to_input
-from service.stages import Tensor
+from service.runtime.interface import Tensor
 
 INLINE_PIXELS, INLINE_BYTES = 256 * 256, 64 * 1024
 """Up to here an image is small."""
 LATELY = 8
-"""Over about so many images is averaged how long one takes."""
+"""Smoothing window, in images, of the mean decode time."""
 
 
 @dataclass
@@ -24,7 +24,6 @@ class Decoder:
     image took. `max_waiting`: large images that wait for one of them, or are on it. `clock`: that of the deadlines.
     """
 
-    spec: InputSpec
     limits: Limits
     threads: int
     max_waiting: int
@@ -35,15 +34,15 @@ class Decoder:
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(self.threads, "decoder")
 
-    async def decode(self, content: bytes, deadline: float) -> Tensor:
-        """The image as the network takes it, C×H×W. Raises RequestError, also where too many are before it."""
+    async def decode(self, content: bytes, spec: InputSpec, deadline: float) -> Tensor:
+        """The image as a network takes it, C×H×W. Raises RequestError, also where too many are before it."""
         if len(content) > INLINE_BYTES:
-            return await self._elsewhere(deadline, lambda: to_input(open_image(content, self.limits), self.spec))
+            return await self._elsewhere(deadline, lambda: to_input(open_image(content, self.limits), spec))
         picture = open_image(content, self.limits)
         width, height = picture.size
         if width * height <= INLINE_PIXELS:
-            return to_input(picture, self.spec)
-        return await self._elsewhere(deadline, lambda: to_input(picture, self.spec))
+            return to_input(picture, spec)
+        return await self._elsewhere(deadline, lambda: to_input(picture, spec))
 
     async def _elsewhere(self, deadline: float, work: Callable[[], Tensor]) -> Tensor:
         clear = self.waiting * self._each / self.threads
@@ -54,7 +53,7 @@ class Decoder:
                 f"{self.waiting} large images wait to be decoded, which takes {clear * 1000:.0f} ms", clear
             )
         self.waiting += 1
-        turn = Turn(deadline, work)
+        turn = PendingDecode(deadline, work)
         decoding = asyncio.get_running_loop().run_in_executor(self._pool, self._run, turn)
         decoding.add_done_callback(self._done)
         try:
@@ -62,7 +61,7 @@ class Decoder:
         finally:
             turn.deadline = -math.inf
 
-    def _run(self, turn: "Turn") -> Tensor:
+    def _run(self, turn: "PendingDecode") -> Tensor:
         start = self.clock()
         if start > turn.deadline:
             raise Overloaded("the budget ended before it was this large image's turn to be decoded", retry_after=0.0)
@@ -75,7 +74,7 @@ class Decoder:
 
 
 @dataclass
-class Turn:
+class PendingDecode:
     """A large image that waits. If its client leaves, its deadline is past."""
 
     deadline: float

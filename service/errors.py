@@ -1,4 +1,4 @@
-"""Errors that know their status; one function in `routes.py` turns them into HTTP.
+"""Errors that know their status; one function in `protocols/failures.py` turns them into HTTP.
 
 ServiceError
 ├── ArtifactError                      the artifact cannot be served; stops the start

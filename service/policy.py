@@ -7,27 +7,20 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
+from service.jobs import Reason
 
 ROOM = 0.5
 """Share of the time left that may be planned for those who are here already."""
 
 
-class Reason(StrEnum):
-    """Why a job stopped at its exit."""
-
-    CONFIDENT = "confident"
-    BUDGET = "budget"
-    LOAD = "load"
-    FINAL = "final"
-
-
 @dataclass(frozen=True)
-class Level:
-    """How much depth the load leaves room for: confidences that suffice at each exit but the last, and the last exit.
+class DepthLimit:
+    """How deep the load lets jobs go: confidences that suffice at each exit but the last, and the last exit.
 
     `reach`: the share of images that would run each stage if all stopped so, one per stage.
     """
@@ -50,27 +43,27 @@ class Point(Protocol):
     def exit_shares(self) -> Sequence[float]: ...
 
 
-def no_pressure(exits: int) -> Level:
-    """Everybody may go as deep as he likes."""
-    return Level((math.inf,) * (exits - 1), exits, (1.0,) * exits)
+def no_limit(exits: int) -> DepthLimit:
+    """Every job may go as deep as it likes."""
+    return DepthLimit((math.inf,) * (exits - 1), exits, (1.0,) * exits)
 
 
-def levels(points: Mapping[str, Point], exits: int) -> list[Level]:
-    """From no pressure along the operating points, the most accurate first, then to exit 1 alone."""
-    steps = [no_pressure(exits)]
+def depth_limits(points: Mapping[str, Point], exits: int) -> list[DepthLimit]:
+    """From no limit along the operating points, the most accurate first, then to exit 1 alone."""
+    limits = [no_limit(exits)]
     for point in points.values():
         reach = [sum(point.exit_shares[stage:]) for stage in range(exits)]
-        steps.append(Level(point.thresholds, exits, reach))
-    steps.sort(key=lambda level: -sum(level.reach))
-    boldest = steps[-1]
+        limits.append(DepthLimit(point.thresholds, exits, reach))
+    limits.sort(key=lambda limit: -sum(limit.reach))
+    boldest = limits[-1]
     for last in range(exits - 1, 0, -1):
         reach = [share if stage < last else 0.0 for stage, share in enumerate(boldest.reach)]
-        steps.append(Level(boldest.thresholds, last, reach))
-    return steps
+        limits.append(DepthLimit(boldest.thresholds, last, reach))
+    return limits
 
 
-def verdict(
-    stage: int, confidence: float, threshold: float, max_exit: int, *, in_time: bool, level: Level
+def stop_reason(
+    stage: int, confidence: float, threshold: float, max_exit: int, *, in_time: bool, limit: DepthLimit
 ) -> Reason | None:
     """Why a job stops at exit `stage` (from 1), or None where it goes on.
 
@@ -83,18 +76,28 @@ def verdict(
         return Reason.CONFIDENT
     if not in_time:
         return Reason.BUDGET
-    if stage >= level.last or confidence >= level.thresholds[stage - 1]:
+    if stage >= limit.last or confidence >= limit.thresholds[stage - 1]:
         return Reason.LOAD
     return None
 
 
-def most_together(dues: Sequence[float], now: float, most: int, seconds: Callable[[int], float], first: int = 0) -> int:
-    """How many to run, at most so many: as many as the most urgent one has time for of those who have time at all.
-
-    `dues`: of those who wait, rising, from place `first` on. `seconds(n)`: how long n take together.
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The jobs of one model that wait for exit 1: when they must have run, rising; at most `most` run together, and
+    `seconds(n)` is how long n take together.
     """
-    place = bisect_left(dues, now + seconds(1), first)
-    while most > 1 and place < len(dues) and now + seconds(most) > dues[place]:
+
+    due_times: Sequence[float]
+    most: int
+    seconds: Callable[[int], float]
+
+
+def largest_feasible_batch(backlog: Backlog, now: float, first: int = 0) -> int:
+    """The largest batch that still meets the earliest deadline that can be met, of those from place `first` on."""
+    due_times, seconds = backlog.due_times, backlog.seconds
+    most = min(backlog.most, len(due_times) - first)
+    place = bisect_left(due_times, now + seconds(1), first)
+    while most > 1 and place < len(due_times) and now + seconds(most) > due_times[place]:
         most = fewer(most)
     return most
 
@@ -104,55 +107,104 @@ def fewer(count: int) -> int:
     return 1 << (count - 1).bit_length() - 1 if count > 1 else 0
 
 
-def ends(dues: Sequence[float], start: float, most: int, seconds: Callable[[int], float]) -> list[float]:
-    """When each has run, if all run from `start` on in their order, at most so many together, and nobody else comes.
-
-    `dues`: when each must have run, rising. `seconds(n)`: how long n take together.
+def next_exit_1(backlogs: Sequence[Backlog], now: float, done: Sequence[int]) -> tuple[int, int]:
+    """Which model runs exit 1 next, and how many of its jobs, where so many of each are `done`: the model whose job is
+    due first, with the largest batch that meets its own deadline and leaves time for the first job of the others.
     """
-    found: list[float] = []
-    while (done := len(found)) < len(dues):
-        count = most_together(dues, start, min(most, len(dues) - done), seconds, done)
-        start += seconds(count)
-        found += [start] * count
-    return found
+    waiting = [model for model, backlog in enumerate(backlogs) if done[model] < len(backlog.due_times)]
+    chosen = min(waiting, key=lambda model: backlogs[model].due_times[done[model]])
+    count = largest_feasible_batch(backlogs[chosen], now, done[chosen])
+    seconds = backlogs[chosen].seconds
+    for other in waiting:
+        if other != chosen:
+            backlog = backlogs[other]
+            latest = backlog.due_times[done[other]] - backlog.seconds(1)
+            while count > 1 and now + seconds(count) > latest >= now + seconds(1):
+                count = fewer(count)
+    return chosen, count
 
 
-def crowding(steps: Sequence[Level], waiting: int, most: int) -> Sequence[Level]:
-    """The levels left where so many wait and no more than `most` may: all up to half of it, the boldest when full.
+def completion_times(backlogs: Sequence[Backlog], start: float) -> list[list[float]]:
+    """When each job of each model has run, if the device does nothing else from `start` on and nobody else comes."""
+    times: list[list[float]] = [[] for _ in backlogs]
+    done = [0] * len(backlogs)
+    remaining = sum(len(backlog.due_times) for backlog in backlogs)
+    while remaining:
+        model, count = next_exit_1(backlogs, start, done)
+        start += backlogs[model].seconds(count)
+        times[model] += [start] * count
+        done[model] += count
+        remaining -= count
+    return times
+
+
+def crowding(limits: Sequence[DepthLimit], waiting: int, most: int) -> Sequence[DepthLimit]:
+    """The limits left where so many wait and no more than `most` may: all up to half of it, the boldest when full.
 
     Time is no measure of it where budgets are so long that the queue is full before they are in danger.
     """
     crowded = max(0.0, waiting / most - ROOM) / (1 - ROOM)
-    return steps[math.ceil(min(1.0, crowded) * (len(steps) - 1)) :]
+    return limits[math.ceil(min(1.0, crowded) * (len(limits) - 1)) :]
 
 
-def hindered(
-    steps: Sequence[Level], dues: Sequence[float], deeper: Sequence[Sequence[float]], each: Sequence[float], now: float
-) -> list[float]:
-    """For each level, the mildest first, when the last is due who would suffer if everybody went so deep; −∞ where
-    nobody would, and the bolder levels are left out from there on.
-
-    Who waits for exit 1 suffers where more than half of the time until he is due passes before he is done, for the
-    other half is of those to come. All who are due before him come first, whatever they wait for.
-
-    `dues`: of those who wait for exit 1, rising. `deeper`: the same, by stage, of those who want to run it (the first
-    is not looked at). `each`: seconds per job of each stage.
+@dataclass(frozen=True, slots=True)
+class Mandatory:
+    """All who wait for exit 1 of any model of the device: when they are due, rising, and what is due by then: how
+    many of one's own model, and how many seconds of work of the others.
     """
-    if not dues:
+
+    due_times: Sequence[float]
+    own: NDArray[np.int64]
+    others: NDArray[np.float64]
+
+
+def mandatory(
+    own: Sequence[float], others: Sequence[Sequence[float]], work: Sequence[tuple[Sequence[float], float]]
+) -> Mandatory:
+    """`own`: due times of one's own model at exit 1, rising; `others`: of each other one. `work`: due times, rising, of
+    everything that the others have waiting, and seconds per job.
+    """
+    if not others:
+        return Mandatory(own, np.arange(1, len(own) + 1), np.zeros(len(own)))
+    due_times = np.sort(np.concatenate([own, *others]))
+    seconds = np.zeros(len(due_times))
+    for waiting, each in work:
+        seconds += np.searchsorted(waiting, due_times, "right") * each
+    return Mandatory(due_times.tolist(), np.searchsorted(own, due_times, "right"), seconds)
+
+
+def last_infeasible_due(
+    limits: Sequence[DepthLimit],
+    waiting: Mandatory,
+    deeper: Sequence[Sequence[float]],
+    each: Sequence[float],
+    now: float,
+) -> list[float]:
+    """For each limit, the mildest first: the latest due time among jobs whose exit 1 would be late if all jobs of this
+    model ran that deep; −∞ where none would, and the bolder limits are left out from there on.
+
+    Late means that more than half of the time until a job is due passes before it is done, for the other half is of
+    those to come. All who are due before it come first, whatever they wait for.
+
+    `deeper`: due times, rising, by stage, of those who want to run it (the first is not looked at). `each`: seconds per
+    job of each stage.
+    """
+    if not waiting.due_times:
         return [-math.inf]
-    room, places = (np.array(dues) - now) * ROOM, np.arange(1, len(dues) + 1)
-    optional = [np.zeros(len(dues))]  # by the last stage that may run
-    for waiting, seconds in zip(deeper[1:], each[1:], strict=True):
-        optional.append(optional[-1] + np.searchsorted(waiting, dues, "right") * seconds)
-    found: list[float] = []
-    for step in steps:
-        suffering = np.flatnonzero(optional[step.last - 1] + places * step.seconds(each) > room)
-        found.append(dues[suffering[-1]] if len(suffering) else -math.inf)
-        if not len(suffering):
+    due_times = waiting.due_times
+    room = (np.array(due_times) - now) * ROOM
+    optional = [waiting.others]  # by the last stage that may run
+    for joined, seconds in zip(deeper[1:], each[1:], strict=True):
+        optional.append(optional[-1] + np.searchsorted(joined, due_times, "right") * seconds)
+    latest: list[float] = []
+    for limit in limits:
+        late = np.flatnonzero(optional[limit.last - 1] + waiting.own * limit.seconds(each) > room)
+        latest.append(due_times[late[-1]] if len(late) else -math.inf)
+        if not len(late):
             break
-    return found
+    return latest
 
 
-def level(steps: Sequence[Level], last_hindered: Sequence[float], due: float) -> Level:
-    """The mildest for a job that is `due` then, at which nobody who is due then or later suffers; or the boldest."""
-    return next((step for step, last in zip(steps, last_hindered, strict=False) if due > last), steps[-1])
+def mildest_limit(limits: Sequence[DepthLimit], last_infeasible: Sequence[float], due: float) -> DepthLimit:
+    """The mildest for a job that is `due` then, at which nobody who is due then or later is late; or the boldest."""
+    return next((limit for limit, last in zip(limits, last_infeasible, strict=False) if due > last), limits[-1])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service import policy
 from service.calibration import Calibration
-from service.stages import Tensor
+from service.runtime.interface import Tensor
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def replay(
     seconds from the start of the first stage.
     """
     last, count = len(logits), logits.shape[1]
-    level = policy.no_pressure(last)
+    limit = policy.no_limit(last)
     seconds = list(stage_seconds) if stage_seconds is not None else [0.0] * last
     ends = list(accumulate(seconds))
     exits = np.full(count, last)
@@ -50,7 +50,7 @@ def replay(
         in_time = ends[stage - 1] + following <= budget
         stopped = np.array(
             [
-                policy.verdict(stage, confidence, threshold, last, in_time=in_time, level=level) is not None
+                policy.stop_reason(stage, confidence, threshold, last, in_time=in_time, limit=limit) is not None
                 for confidence in sure.tolist()
             ]
         )

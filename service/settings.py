@@ -12,7 +12,7 @@ Milliseconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
-    """Serve an artifact over HTTP; each request names the time in which it wants its answer.
+    """Serve artifacts over HTTP; each request names the time in which it wants its answer.
 
     Every flag can also be set in the environment: --max-batch is ANYTIME_MAX_BATCH.
     """
@@ -37,7 +37,19 @@ class Settings(BaseSettings):
         description="origins, separated by commas, whose pages may ask from a browser, such as "
         "https://example.org; * for any. None unless given",
     )
-    model: Path = Field(EMBEDDED_MODEL, description="path of the artifact; default: the embedded model")
+    model: Path = Field(
+        EMBEDDED_MODEL, description="an artifact, or a folder of them, all served; default: the embedded model"
+    )
+    default_model: str | None = Field(
+        None,
+        description="name of the model for requests that name none; where several are served and none is the default, "
+        "such a request is refused",
+    )
+    precision: Literal["auto", "fp32", "int8", "fp16"] = Field(
+        "auto",
+        description="which to serve of a network that is there in several; auto takes the one made for the device: "
+        "int8 on a CPU, fp16 on a GPU",
+    )
     default_budget_ms: Milliseconds | None = Field(
         None,
         gt=0,
@@ -59,8 +71,8 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         256,
         ge=1,
-        description="most jobs that wait, and most large images to decode; one more is refused with 429, unless others "
-        "wait only to go deeper, who give way",
+        description="most jobs of a model that wait, and most large images to decode; one more is refused with 429, "
+        "unless others wait only to go deeper, who give way",
     )
     max_body_bytes: int = Field(
         32 * 2**20, ge=1, description="largest request body, in bytes; more is refused with 413"

@@ -47,6 +47,11 @@ class RecentQuantile:
         return known
 
 
+def no_deliveries() -> RecentQuantile:
+    """Of a loop that has delivered nothing yet."""
+    return RecentQuantile(idle=0.0, memory=DELIVERY_MEMORY)
+
+
 def batch_sizes(max_batch: int) -> list[int]:
     """The sizes that are warmed up and measured: 1, 2, 4, … and `max_batch` itself."""
     return [*(2**power for power in range((max_batch - 1).bit_length())), max_batch]
@@ -58,20 +63,20 @@ class StageTimes:
     The engine's thread adds stages, the event loop adds deliveries; each reads what the other has added so far.
     """
 
-    def __init__(self, stages: int, sizes: Sequence[int]) -> None:
+    def __init__(self, stages: int, sizes: Sequence[int], delivery: RecentQuantile | None = None) -> None:
+        """`delivery`: from the end of a stage until its answers are out, where several models share an event loop."""
         self.stages = stages
         self.sizes = sizes
         self._times = [[RecentQuantile() for _ in sizes] for _ in range(stages)]
-        self._worthwhile = [sizes[-1]] * stages
-        self.delivery = RecentQuantile(idle=0.0, memory=DELIVERY_MEMORY)
-        """From the end of a stage until its answers are out."""
+        self._efficient = [sizes[-1]] * stages
+        self.delivery = delivery or no_deliveries()
 
     def set_idle(self, stage: int, seconds: Sequence[float]) -> None:
         """What `stage` (from 1) takes on an idle machine at each size, which counts until something newer is known."""
         for times, idle in zip(self._times[stage - 1], seconds, strict=True):
             times.idle = idle
         each = [(idle + PER_RUN) / size for idle, size in zip(seconds, self.sizes, strict=True)]
-        self._worthwhile[stage - 1] = next(
+        self._efficient[stage - 1] = next(
             size for size, one in zip(self.sizes, each, strict=True) if one <= GAIN * min(each)
         )
 
@@ -87,13 +92,13 @@ class StageTimes:
         """Seconds of `stage` (from 1) with one job on an idle machine, whatever was measured since."""
         return self._of(stage, 1).idle
 
-    def worthwhile(self, stage: int) -> int:
+    def efficient_batch(self, stage: int) -> int:
         """The largest batch of `stage` (from 1) to run: a larger one saves nothing, and only makes everybody wait."""
-        return self._worthwhile[stage - 1]
+        return self._efficient[stage - 1]
 
     def seconds_each(self, stage: int, now: float) -> float:
         """Predicted seconds per job of `stage` (from 1) in batches of the size that pays."""
-        size = self._worthwhile[stage - 1]
+        size = self._efficient[stage - 1]
         return self.seconds(stage, size, now) / size
 
     def _of(self, stage: int, size: int) -> RecentQuantile:

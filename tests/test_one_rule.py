@@ -18,7 +18,7 @@ from export.export import ExportConfig, export
 from service import artifact
 from service.artifact import Artifact
 from service.decoder import Decoder
-from service.schemas import Prediction
+from service.protocols.schemas import Prediction
 from tests.decoding.pictures import Pixels, encoded, forms, packed, png
 from tests.service.asking import ask
 from training import data, datasets
@@ -124,8 +124,8 @@ def test_every_mode_has_the_same_pixels_and_answers_everywhere(run: tuple[TrainC
 def pixels_of(served: Artifact, content: bytes) -> Pixels:
     """What the server's decoder hands to the network, C×H×W, before it was normalised."""
     spec = served.metadata.input
-    decoder = Decoder(spec, Limits(), threads=1, max_waiting=1, clock=lambda: 0.0)
-    tensor = asyncio.run(decoder.decode(content, math.inf))
+    decoder = Decoder(Limits(), threads=1, max_waiting=1, clock=lambda: 0.0)
+    tensor = asyncio.run(decoder.decode(content, spec, math.inf))
     mean, std = (np.asarray(values).reshape(-1, 1, 1) for values in (spec.mean, spec.std))
     return np.round((tensor * std + mean) * 255).astype(np.uint8)
 

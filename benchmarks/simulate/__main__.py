@@ -15,9 +15,10 @@ from benchmarks.arrivals import Times
 from benchmarks.load.shapes import DRAW, Shape
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.recording import Recording, record
-from benchmarks.simulate.replica import Policy, simulate
+from benchmarks.simulate.replica import Load, Policy, simulate
 from benchmarks.tables import number, percent
 from service import artifact
+from service.arbiter import Arbiter
 from service.artifact import Metadata
 from service.scheduler import Scheduler
 from service.settings import EMBEDDED_MODEL
@@ -109,8 +110,8 @@ def policies(metadata: Metadata, recording: Recording, settings: SimulateSetting
         return lambda: Fifo(exits, max_batch=settings.max_batch, **options)
 
     def ours() -> Policy:
-        points = metadata.operating_points
-        return Scheduler(recording.times(), points, max_queue=settings.max_queue)
+        scheduler = Scheduler(recording.times(), metadata.operating_points, max_queue=settings.max_queue)
+        return Arbiter({metadata.id: scheduler})
 
     return {
         "always last": fifo(),
@@ -139,7 +140,8 @@ def run(
     replicas = [policy() for _ in range(settings.replicas)]
     draws = np.random.default_rng([settings.seed, 1])  # not those of the schedule again
     budgets = draws.choice(np.array(settings.budgets_ms) / 1000, len(trace.schedule))
-    result = simulate(replicas, trace.schedule, known, budgets, metadata.default_thresholds, draws)
+    load = Load(known, trace.schedule, budgets, metadata.default_thresholds)
+    result = simulate(replicas, {metadata.id: load}, draws)[metadata.id]
     took = time.perf_counter() - start
     figures = result.summary(trace.seconds, metadata.depths)
     if len(settings.budgets_ms) > 1:

@@ -4,12 +4,14 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from service.jobs import Job, Run
-from service.policy import Reason
+from service.jobs import Job, Reason
+from service.queues import ScheduledBatch
 
 
 class Fifo:
-    """Has the scheduler's methods. Batches are of whoever waits, up to `max_batch`; jobs leave at `last` or where sure.
+    """Has the arbiter's methods, for one model.
+
+    Batches are of whoever waits, up to `max_batch`; jobs leave at `last` or where sure.
 
     `refusing`: a job whose turn comes after its deadline is refused, as Triton's queue policy does.
     """
@@ -42,7 +44,7 @@ class Fifo:
         job.admitted = now
         self.queue.append(job)
 
-    def next(self, now: float) -> Run:
+    def schedule(self, now: float) -> ScheduledBatch:
         refused: list[tuple[Job, Reason]] = []
         if not self.batch:
             self.stage = 0
@@ -53,11 +55,12 @@ class Fifo:
                 else:
                     self.batch.append(job)
         self.stage += 1
-        return Run(self.stage, self.batch, refused)
+        return ScheduledBatch(self.stage, self.batch, refused)
 
-    def reached(
-        self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], seconds: float, now: float
+    def complete_stage(
+        self, batch: ScheduledBatch, confidences: Sequence[float], seconds: float, now: float
     ) -> list[Reason | None]:
+        stage, jobs = batch.stage, batch.jobs
         reasons: list[Reason | None] = [
             Reason.FINAL
             if stage == self.last

@@ -15,7 +15,7 @@ from benchmarks.load.drive import Pictures
 from benchmarks.server import Server
 from service.artifact import Artifact
 from service.calibration import Calibration
-from service.stages import OnnxStages
+from service.runtime.stages import OnnxStages
 from service.times import QUANTILE, StageTimes, batch_sizes
 
 REPEATS = 40
@@ -96,8 +96,8 @@ def stage_seconds(
 
 def between_runs(served: Artifact, inputs: NDArray[np.float32], threads: int) -> float:
     """Seconds of the engine per run beyond what it counts as the stage's."""
-    engine, spent = bare_engine(served, 1, threads), []
-    engine.observe = lambda stage, size, seconds: spent.append(seconds)
+    spent: list[float] = []
+    engine = bare_engine(served, 1, threads, observe=lambda stage, size, seconds: spent.append(seconds))
     whole = bare_seconds(engine, inputs, 1, served.metadata.default_thresholds)
     return (whole - sum(spent)) / len(spent)
 

@@ -1,8 +1,9 @@
 """Engines in virtual time."""
 
+import contextlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,34 +14,38 @@ from benchmarks.arrivals import Times
 from benchmarks.load.result import exits_by_reason, mean, percentiles, share
 from benchmarks.simulate.recording import Recording
 from service.errors import RequestError
-from service.jobs import Job, Run
-from service.policy import Reason
+from service.jobs import Job, ModelId, Outcome, Reason
+from service.queues import ScheduledBatch
 
 DRAWS = 4096
 
 
 class Policy(Protocol):
-    """What decides: the server's scheduler or another."""
+    """What decides: the server's arbiter or another."""
 
     @property
     def waiting(self) -> int: ...
     @property
     def idle(self) -> bool: ...
     def admit(self, job: Job, now: float) -> None: ...
-    def next(self, now: float) -> Run: ...
-    def reached(
-        self, stage: int, jobs: Sequence[Job], confidences: Sequence[float], seconds: float, now: float
+    def schedule(self, now: float) -> ScheduledBatch: ...
+    def complete_stage(
+        self, batch: ScheduledBatch, confidences: Sequence[float], seconds: float, now: float
     ) -> list[Reason | None]: ...
 
 
-class Waiting:
-    """A client that stays."""
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Stays until its request, of this number, is answered."""
+
+    number: int
+    wants_all: bool = False
 
     def done(self) -> bool:
         return False
 
-
-STAYS = Waiting()
+    def put(self, outcome: Outcome | RequestError) -> None:
+        raise AssertionError("in virtual time there is no engine to tell")
 
 
 @dataclass
@@ -105,28 +110,38 @@ class Durations:
         return self._draws[stage - 1][size - 1][self._next]
 
 
+@dataclass(frozen=True)
+class Load:
+    """Requests for one model: when they are sent, and budgets in seconds, of all or of each."""
+
+    recording: Recording
+    schedule: Times
+    budget: float | Times
+    thresholds: Sequence[float]
+
+
 @dataclass
 class Replica:
     """One engine. `answered(job, exit, reason, now)` is told of each job that stops."""
 
     policy: Policy
-    durations: Durations
-    recording: Recording
+    durations: Mapping[ModelId, Durations]
+    recordings: Mapping[ModelId, Recording]
     answered: Callable[[Job, int, Reason, float], None]
     end: float = math.inf
-    run: Run = field(default_factory=lambda: Run(0, [], []))
+    batch: ScheduledBatch = field(default_factory=lambda: ScheduledBatch(0, [], []))
     took: float = 0.0
 
     def advance(self, until: float) -> None:
         """Finish what ends by then, and begin what follows."""
         while self.end <= until:
-            now, run = self.end, self.run
-            each = self.recording.confidences
-            confidences = [each[job.image][run.stage - 1] for job in run.jobs]
-            reasons = self.policy.reached(run.stage, run.jobs, confidences, self.took, now)
-            for job, reason in zip(run.jobs, reasons, strict=True):
+            now, batch = self.end, self.batch
+            each = self.recordings[batch.model].confidences
+            confidences = [each[job.image][batch.stage - 1] for job in batch.jobs]
+            reasons = self.policy.complete_stage(batch, confidences, self.took, now)
+            for job, reason in zip(batch.jobs, reasons, strict=True):
                 if reason is not None:
-                    self.answered(job, run.stage, reason, now)
+                    self.answered(job, batch.stage, reason, now)
             self.begin(now)
 
     def submit(self, job: Job, now: float) -> None:
@@ -136,61 +151,76 @@ class Replica:
             self.begin(now)
 
     def begin(self, now: float) -> None:
-        self.run = run = self.policy.next(now)
-        for job, reason in run.stopped:
+        self.batch = batch = self.policy.schedule(now)
+        for job, reason in batch.stopped:
             self.answered(job, len(job.confidences), reason, now)
-        if run.jobs:
-            self.took = self.durations.draw(run.stage, len(run.jobs))
-            self.end = now + self.recording.per_run + self.took
+        if batch.jobs:
+            self.took = self.durations[batch.model].draw(batch.stage, len(batch.jobs))
+            self.end = now + self.recordings[batch.model].per_run + self.took
         else:
             self.end = math.inf
 
 
-def simulate(
-    policies: Sequence[Policy],
-    schedule: Times,
-    recording: Recording,
-    budget: float | Times,
-    thresholds: Sequence[float],
-    rng: np.random.Generator,
-) -> Simulated:
-    """One replica per policy; each request goes to the one where fewest wait. Request i shows image i modulo N.
+class Requests:
+    """Those for one model, as they are answered. Request i shows image i modulo N.
 
-    `budget`: in seconds, of all requests or of each. Half of the time outside of the stages comes before a request's
-    arrival in the server, half after its answer.
+    Half of the time outside of the stages comes before a request's arrival in the server, half after its answer.
     """
-    count, images, exits = len(schedule), len(recording.right), len(recording.stages)
-    outside = rng.choice(recording.outside, count) / 2
-    arrivals = schedule + outside
-    order = np.argsort(arrivals, kind="stable").tolist()
-    latency, exit_, reasons = np.full(count, math.inf), np.zeros(count, np.int64), [None] * count
+
+    def __init__(self, load: Load, rng: np.random.Generator) -> None:
+        count = len(load.schedule)
+        self.load = load
+        self.outside = rng.choice(load.recording.outside, count) / 2
+        self.arrivals = load.schedule + self.outside
+        self.budgets = np.full(count, load.budget)
+        self.latency, self.exit = np.full(count, math.inf), np.zeros(count, np.int64)
+        self.reasons: list[Reason | None] = [None] * count
+
+    def job(self, model: ModelId, number: int) -> Job:
+        recording, deadline = self.load.recording, float(self.arrivals[number] + self.budgets[number])
+        image, exits = number % len(recording.right), len(recording.stages)
+        return Job(model, image, deadline, self.load.thresholds, exits, Client(number))
+
+    def answered(self, job: Job, exit: int, reason: Reason, now: float) -> None:
+        if exit:
+            number = job.reply.number
+            self.latency[number] = now + self.outside[number] - self.load.schedule[number]
+            self.exit[number], self.reasons[number] = exit, reason
+
+    def result(self) -> Simulated:
+        places = np.arange(len(self.exit))
+        right = np.array(self.load.recording.right)[places % len(self.load.recording.right)]
+        picked = right[places, np.maximum(self.exit, 1) - 1] & (self.exit > 0)
+        return Simulated(self.budgets, self.latency, self.exit, self.reasons, picked, right[:, -1])
+
+
+def simulate(
+    policies: Sequence[Policy], loads: Mapping[ModelId, Load], rng: np.random.Generator
+) -> dict[ModelId, Simulated]:
+    """One replica per policy, each with all models; each request goes to the one where fewest wait."""
+    requests = {model: Requests(load, rng) for model, load in loads.items()}
+    durations = {model: Durations(load.recording, rng) for model, load in loads.items()}
+    recordings = {model: load.recording for model, load in loads.items()}
 
     def answered(job: Job, exit: int, reason: Reason, now: float) -> None:
-        if exit:
-            number = job.row
-            latency[number] = now + outside[number] - schedule[number]
-            exit_[number], reasons[number] = exit, reason
+        requests[job.model].answered(job, exit, reason, now)
 
-    budgets = np.full(count, budget)
-    granted = budgets.tolist()
-    durations = Durations(recording, rng)
-    replicas = [Replica(policy, durations, recording, answered) for policy in policies]
-    for number in order:
-        now = float(arrivals[number])
+    replicas = [Replica(policy, durations, recordings, answered) for policy in policies]
+    for now, model, number in in_order(requests):
         for replica in replicas:
             replica.advance(now)
-        replica = (
-            replicas[0]
-            if len(replicas) == 1
-            else min(replicas, key=lambda one: (one.policy.waiting, one.end < math.inf))
-        )
-        job = Job(number % images, now + granted[number], thresholds, exits, STAYS, row=number)
-        try:
-            replica.submit(job, now)
-        except RequestError:
-            continue
+        replica = min(replicas, key=lambda replica: (replica.policy.waiting, replica.end < math.inf))
+        with contextlib.suppress(RequestError):
+            replica.submit(requests[model].job(model, number), now)
     for replica in replicas:
         replica.advance(sys.float_info.max)
-    right = np.array(recording.right)[np.arange(count) % images]
-    picked = right[np.arange(count), np.maximum(exit_, 1) - 1] & (exit_ > 0)
-    return Simulated(budgets, latency, exit_, reasons, picked, right[:, -1])
+    return {model: each.result() for model, each in requests.items()}
+
+
+def in_order(requests: Mapping[ModelId, Requests]) -> Iterator[tuple[float, ModelId, int]]:
+    """Arrivals of all models, each with its request's number."""
+    arrivals = np.concatenate([each.arrivals for each in requests.values()])
+    models = [model for model, each in requests.items() for _ in each.arrivals]
+    numbers = [number for each in requests.values() for number in range(len(each.arrivals))]
+    for place in np.argsort(arrivals, kind="stable").tolist():
+        yield float(arrivals[place]), models[place], numbers[place]

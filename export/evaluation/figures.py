@@ -16,7 +16,7 @@ from export.risk_control import NEVER
 from service.artifact import Artifact
 from service.calibration import Calibration
 from service.replay import Answered, replay
-from service.stages import OnnxStages
+from service.runtime.stages import OnnxStages
 from training.evaluate import calibration_bins
 
 CURVE = [0.0, *(1 - np.geomspace(0.8, 1e-6, 60)).tolist(), NEVER]

@@ -6,9 +6,9 @@ import pytest
 from benchmarks import untrained
 from benchmarks.device import DeviceSettings, compared, measured
 from service import artifact
-from service.device import DeviceStages
+from service.runtime.gpu import GpuStages
+from service.runtime.stages import OnnxStages
 from service.settings import EMBEDDED_MODEL
-from service.stages import OnnxStages
 
 
 def test_every_way_but_graphs_is_measured_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_a_network_with_drawn_weights_is_served_in_half_precision(tmp_path: Path
     path = tmp_path / "untrained.onnx"
     untrained.write(path, "imagenet-resnet18", "fp16", size=32)
     served = artifact.load(path)
-    stages = DeviceStages(OnnxStages(served, "cpu", threads=1), [1, 2])
+    stages = GpuStages(OnnxStages(served, "cpu", threads=1), [1, 2])
     features = stages.load(np.zeros((2, 3, 32, 32), np.float32))
     for stage in range(1, len(served.stages) + 1):
         logits, features = stages.run(stage, features)

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import images, report
+from benchmarks.arrivals import Times
 from benchmarks.simulate import __main__ as command
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.recording import Recording
-from benchmarks.simulate.replica import Policy, simulate
+from benchmarks.simulate.replica import Load, Policy, Simulated, simulate
+from service.arbiter import Arbiter
 from service.artifact import Artifact
 from service.scheduler import Scheduler
-from tests.service.recorded import EXITS, Point
+from tests.service.recorded import EXITS, MODEL, Point
 
 SIZES = [1, 2, 4]
 
@@ -29,13 +31,13 @@ def recording(confidences: list[list[float]], seconds: float = 1.0, outside: flo
     return Recording(confidences, right, stages, np.array([outside]), per_run=0.0)
 
 
-def ours(known: Recording) -> Scheduler:
-    return Scheduler(known.times(), {"fast": Point()}, max_queue=100)
+def ours(known: Recording) -> Arbiter:
+    return Arbiter({MODEL: Scheduler(known.times(), {"fast": Point()}, max_queue=100)})
 
 
-def run(policies: list[Policy], known: Recording, arrivals: list[float], budget: float):
-    rng = np.random.default_rng(0)
-    return simulate(policies, np.array(arrivals), known, budget, (0.8, 0.8), rng)
+def run(policies: list[Policy], known: Recording, arrivals: list[float], budget: float | Times) -> Simulated:
+    load = Load(known, np.array(arrivals), budget, (0.8, 0.8))
+    return simulate(policies, {MODEL: load}, np.random.default_rng(0))[MODEL]
 
 
 def test_a_single_request_takes_its_stages_and_the_way_there_and_back() -> None:
@@ -96,8 +98,7 @@ def test_where_times_are_exact_all_whom_the_scheduler_admits_are_in_time(
 
 def test_each_request_has_its_own_budget() -> None:
     known = recording([[0.6, 0.6, 0.6]])
-    rng = np.random.default_rng(0)
-    result = simulate([ours(known)], np.array([0.0, 10.0]), known, np.array([2.0, 9.0]), (0.8, 0.8), rng)
+    result = run([ours(known)], known, [0.0, 10.0], np.array([2.0, 9.0]))
     assert (result.exit.tolist(), result.reason) == ([2, 3], ["budget", "final"])
     assert result.only(result.budget == 9.0).exit.tolist() == [3]
 

@@ -17,7 +17,7 @@ from export.precision import Calibrated, Precision, check, in_precision
 from export.verification import VerificationError, run
 from service import artifact as reader
 from service.artifact import Artifact
-from service.stages import OnnxStages, session_options
+from service.runtime.stages import OnnxStages, session_options
 from tests.export.conftest import places
 from tests.service.test_stages import chain
 from training.config import TrainConfig

@@ -6,7 +6,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.server import Server
-from service.schemas import Prediction
+from service.protocols.schemas import Prediction
 from service.settings import Settings
 
 NO_LIMIT = {"latency_budget_ms": "inf"}

@@ -7,17 +7,29 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from service.arbiter import Arbiter
 from service.calibration import Calibration
-from service.engine import Engine, Outcome
+from service.engine import Engine, Network
 from service.errors import RequestError
-from service.jobs import Job
+from service.jobs import Job, ModelId, Outcome
+from service.runtime.interface import joined
 from service.scheduler import Scheduler
-from service.stages import joined
 from service.times import StageTimes, batch_sizes
 
 Images = NDArray[np.float32]
 EXITS = 3
 STAGE_SECONDS = 1.0
+MODEL = ModelId("fake", "1")
+
+
+class Reply(Future):
+    """A client that waits for the last outcome and can leave, by `cancel`."""
+
+    wants_all = False
+
+    def put(self, outcome: Outcome | RequestError) -> None:
+        if not self.cancelled():
+            self.set_result(outcome)
 
 
 class InMemory:
@@ -65,23 +77,20 @@ class Bench:
 
     def __post_init__(self) -> None:
         times = StageTimes(EXITS, batch_sizes(self.max_batch))
-        self.engine = Engine(
-            stages=self.stages,
-            scheduler=Scheduler(times, {"fast": Point()}, max_queue=self.max_queue),
-            calibration=Calibration([1.0] * EXITS),
-            clock=lambda: self.stages.now,
-            deliver=self.deliver,
-            observe=lambda *_: None,
-        )
+        self.scheduler = Scheduler(times, {"fast": Point()}, max_queue=self.max_queue)
+        network = Network(self.stages, self.scheduler, Calibration([1.0] * EXITS))
+        self.engine = Engine({MODEL: network}, lambda: self.stages.now, self.deliver)
         for stage, seconds in enumerate(self.stages.seconds, start=1):
             times.set_idle(stage, [seconds[size] for size in times.sizes])
 
     def deliver(self, outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
         for job, outcome in outcomes:
-            assert isinstance(job.future, Future)
-            if not job.future.cancelled():
-                job.future.set_result(outcome)
+            job.reply.put(outcome)
         self.answers += outcomes
+
+    @property
+    def arbiter(self) -> Arbiter:
+        return self.engine.arbiter
 
     def submit(self, *jobs: Job) -> None:
         for one in jobs:
@@ -94,11 +103,11 @@ class Bench:
 
 def job(*confidences: float, deadline: float = float("inf"), threshold: float = 0.8, max_exit: int = EXITS) -> Job:
     image = np.array(confidences, np.float32).reshape(1, 1, EXITS)
-    return Job(image, deadline, (threshold,) * (EXITS - 1), max_exit, Future())
+    return Job(MODEL, image, deadline, (threshold,) * (EXITS - 1), max_exit, Reply())
 
 
 def outcome(one: Job) -> tuple[int, str]:
     """Exit and reason."""
-    assert isinstance(one.future, Future)
-    result = one.future.result(timeout=0)
+    assert isinstance(one.reply, Reply)
+    result = one.reply.result(timeout=0)
     return result.exit, result.reason

@@ -1,36 +1,36 @@
-import signal
 from concurrent.futures import Future
 
 import pytest
 
 from service.app import work
+from service.arbiter import Arbiter
 from service.errors import EngineFailed, NotReady
-from service.jobs import Run
-from service.scheduler import Scheduler
-from tests.service.recorded import Bench, Point, job
+from service.lifecycle import Lifecycle
+from service.queues import ScheduledBatch
+from tests.service.recorded import MODEL, Bench, job
 
 
-class Broken(Scheduler):
+class Broken(Arbiter):
     """Fails with jobs in its hands."""
 
-    def next(self, now: float) -> Run:
-        super().next(now)
+    def schedule(self, now: float) -> ScheduledBatch:
+        super().schedule(now)
         raise RuntimeError("a decision that nobody foresaw")
 
 
-def test_a_server_whose_engine_has_failed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    raised: list[int] = []
-    monkeypatch.setattr(signal, "raise_signal", raised.append)
-    bench = Bench()
+def test_the_owner_of_an_engine_that_has_failed_is_told() -> None:
+    told: list[bool] = []
+    bench, lifecycle = Bench(), Lifecycle(ready=True)
     engine = bench.engine
-    engine.scheduler = Broken(engine.scheduler.times, {"fast": Point()}, max_queue=100)
-    engine.warm_up = lambda _: None
+    engine.arbiter = Broken({MODEL: bench.scheduler})
+    engine.warm_up = lambda: None
     for _ in range(6):  # more than one batch
         engine.submit(job(0.9, 0.9, 0.9))
     warm: Future[None] = Future()
-    work(engine, (1, 1, 3), warm)
+    work(engine, lifecycle, warm, on_failure=lambda: told.append(lifecycle.failed))
     assert warm.done()
-    assert raised == [signal.SIGTERM]
-    assert [type(told) for _, told in bench.answers] == [EngineFailed] * 6
+    assert told == [True]
+    assert not lifecycle.welcomes
+    assert [type(answer) for _, answer in bench.answers] == [EngineFailed] * 6
     with pytest.raises(NotReady):
         engine.submit(job(0.9, 0.9, 0.9))

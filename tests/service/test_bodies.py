@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.server import Server
-from service import encodings, foreign
 from service.errors import BadEncoding, BodyTooLarge
-from service.schemas import Error
+from service.protocols import encodings, foreign
+from service.protocols.schemas import Error
 from tests.service.asking import BODY_LIMIT, NO_LIMIT
 from tests.service.test_clients import BOOT
 

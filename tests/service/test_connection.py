@@ -15,13 +15,16 @@ from starlette.responses import JSONResponse
 from uvicorn.server import ServerState
 
 from benchmarks.server import Server
-from service import connection
 from service.__main__ import configuration
-from service.arrivals import Arrivals
-from service.bodies import BodyLimits
-from service.connection import Connection
-from service.predictor import Predictor
-from service.routes import add_routes
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics
+from service.protocols import connection, operations
+from service.protocols.bodies import BodyLimits
+from service.protocols.connection import Connection
+from service.protocols.failures import add_handlers
+from service.protocols.front import Front
+from service.protocols.predict import add_routes
+from service.protocols.timing import RequestTiming
 from service.settings import Settings
 from tests.service.asking import NO_LIMIT
 from tests.service.test_clients import BOOT, post
@@ -30,14 +33,22 @@ needs_ipv6 = pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 
 
 class Broken:
-    async def predict(self, *_: object) -> None:
+    """A front whose state nobody foresaw."""
+
+    limits = BodyLimits(max_bytes=100, timeout=1)
+
+    @property
+    def lifecycle(self) -> None:
         raise ValueError("nobody foresaw it")
 
 
 def broken_app() -> FastAPI:
     app = FastAPI()
-    add_routes(app, cast(Predictor, Broken()), BodyLimits(max_bytes=100, timeout=1))
-    app.add_middleware(Arrivals, clock=time.monotonic, observe=lambda _: None)
+    add_routes(app, cast(Front, Broken()))
+    metrics = Metrics(max_batch=1)
+    operations.add_routes(app, Lifecycle(), metrics.registry)
+    add_handlers(app, metrics)
+    app.add_middleware(RequestTiming, clock=time.monotonic, observe=lambda *_: None, default_model="")
 
     @app.get("/client")
     async def client(request: Request) -> JSONResponse:

@@ -1,7 +1,6 @@
 """What runs on a GPU, on the CPU provider: memory that stays, gathered rows and padding are the same there."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,15 @@ from export.artifact import read
 from export.precision import Precision, in_precision
 from service.artifact import Artifact, cut
 from service.calibration import Calibration
-from service.device import DeviceStages, open_stages
-from service.engine import Engine
-from service.gather import gathering
+from service.engine import Engine, Network
 from service.jobs import Job
+from service.runtime.gather import gathering
+from service.runtime.gpu import GpuStages, open_stages
+from service.runtime.interface import Stages
+from service.runtime.stages import OnnxStages, cuda_options, providers_for
 from service.scheduler import Scheduler
-from service.stages import OnnxStages, Stages, cuda_options, providers_for
 from service.times import StageTimes, batch_sizes
-from tests.service.recorded import outcome
+from tests.service.recorded import Reply, outcome
 
 Images = NDArray[np.float32]
 MAX_BATCH = 6
@@ -57,19 +57,19 @@ def host(precision: Precision, embedded: Artifact, inputs: Images) -> OnnxStages
 
 
 @pytest.fixture(params=[False, True], ids=["fresh", "fixed"])
-def device(request: pytest.FixtureRequest, host: OnnxStages) -> DeviceStages:
-    return DeviceStages(host, SIZES, fixed=request.param)
+def device(request: pytest.FixtureRequest, host: OnnxStages) -> GpuStages:
+    return GpuStages(host, SIZES, fixed=request.param)
 
 
 @pytest.fixture
-def alike(host: OnnxStages, device: DeviceStages, precision: Precision) -> "Alike":
+def alike(host: OnnxStages, device: GpuStages, precision: Precision) -> "Alike":
     return Alike(host, device, TOLERANCE[precision])
 
 
 class Alike:
     """Both kinds of stages at once; every run must give the same logits."""
 
-    def __init__(self, host: OnnxStages, device: DeviceStages, tolerance: float) -> None:
+    def __init__(self, host: OnnxStages, device: GpuStages, tolerance: float) -> None:
         self.host, self.device, self.tolerance = host, device, tolerance
 
     def load(self, images: Sequence[Images]) -> tuple[Any, Any]:
@@ -128,21 +128,21 @@ def test_rows_of_several_batches_go_on_together_in_any_order(alike: Alike, input
         last = alike.run(stage, last)
 
 
-def test_whoever_stays_in_a_batch_of_the_same_size_is_not_copied(device: DeviceStages, inputs: Images) -> None:
+def test_whoever_stays_in_a_batch_of_the_same_size_is_not_copied(device: GpuStages, inputs: Images) -> None:
     _, features = device.run(1, device.load(inputs[:6]))
     kept = device.join([(features, row) for row in (5, 0, 2, 3, 4)])
     assert kept.batch is features.batch
     assert device.join([(kept, 1), (kept, 0)]).batch is not features.batch
 
 
-def test_features_stay_in_the_bits_of_the_artifact(device: DeviceStages, precision: Precision, inputs: Images) -> None:
+def test_features_stay_in_the_bits_of_the_artifact(device: GpuStages, precision: Precision, inputs: Images) -> None:
     _, features = device.run(1, device.load(inputs[:2]))
     expected = {"fp32": "tensor(float)", "fp16": "tensor(float16)", "int8": "tensor(uint8)"}
     assert features.batch.values.data_type() == expected[precision]
 
 
 def test_a_place_is_left_where_nobody_needs_it(embedded: Artifact, inputs: Images) -> None:
-    stages = DeviceStages(OnnxStages(embedded, "cpu", threads=1), SIZES, fixed=True)
+    stages = GpuStages(OnnxStages(embedded, "cpu", threads=1), SIZES, fixed=True)
     addresses = set()
     for _ in range(3):
         _, features = stages.run(1, stages.load(inputs[:4]))
@@ -155,15 +155,15 @@ def test_a_place_is_left_where_nobody_needs_it(embedded: Artifact, inputs: Image
 def test_no_other_shapes_occur_than_those_of_warm_up(embedded: Artifact, inputs: Images, fixed: bool) -> None:
     host = OnnxStages(embedded, "cpu", threads=1)
     host.sessions = [Recorded(stage, host.options, providers=providers_for("cpu")) for stage in embedded.stages]
-    engine = engine_of(DeviceStages(host, SIZES, fixed), embedded)
+    engine = engine_of(GpuStages(host, SIZES, fixed), embedded)
     for count in (5, 1, 3, 6, 2, 7, 4):
         answers_of(engine, [(index, 2.0, 4, int(index == 3)) for index in range(count)], inputs)
     assert all(set(session.sizes) <= set(SIZES) for session in host.sessions)
     assert len({size for session in host.sessions for size in session.sizes}) > 2
     for count in range(1, MAX_BATCH + 1):
-        features = engine.stages.load(inputs[:count])
+        features = stages_of(engine).load(inputs[:count])
         for stage in range(1, len(host.sessions) + 1):
-            _, features = engine.stages.run(stage, features)
+            _, features = stages_of(engine).run(stage, features)
     assert all(set(session.sizes) == set(SIZES) for session in host.sessions)
 
 
@@ -174,33 +174,38 @@ def engine_of(stages: Stages, served: Artifact) -> Engine:
         times.set_idle(stage, [1.0] * len(SIZES))
     scheduler = Scheduler(times, served.metadata.operating_points, max_queue=100)
     calibration = Calibration.of(served.metadata)
-    return Engine(stages, scheduler, calibration, lambda: 0.0, settle, lambda *_: None)
+    return Engine({served.metadata.id: Network(stages, scheduler, calibration)}, lambda: 0.0, settle)
+
+
+def stages_of(engine: Engine) -> Stages:
+    (network,) = engine.networks.values()
+    return network.stages
 
 
 def settle(outcomes: list[tuple[Job, Any]]) -> None:
     for job, answer in outcomes:
-        job.future.set_result(answer)
+        job.reply.put(answer)
 
 
 def answers_of(
     engine: Engine, asked: Sequence[tuple[int, float, int, int]], inputs: Images
 ) -> list[tuple[tuple[int, str], Images]]:
     """Of jobs, each an image, a threshold, a deepest exit, and how often the engine steps before the next one."""
-    jobs = []
+    jobs, (model,) = [], engine.networks
     for index, threshold, max_exit, steps in asked:
-        jobs.append(Job(inputs[index], float("inf"), (threshold,) * 3, max_exit, Future()))
+        jobs.append(Job(model, inputs[index], float("inf"), (threshold,) * 3, max_exit, Reply()))
         engine.submit(jobs[-1])
         for _ in range(steps):
             engine.step()
-    while not engine.scheduler.idle:
+    while not engine.arbiter.idle:
         engine.step()
-    return [(outcome(job), job.future.result().probabilities) for job in jobs]
+    return [(outcome(job), job.reply.result().probabilities) for job in jobs]
 
 
 @pytest.fixture(scope="module")
 def engines(embedded: Artifact) -> list[Engine]:
     host = OnnxStages(embedded, "cpu", threads=1)
-    kinds: list[Stages] = [host, DeviceStages(host, SIZES), DeviceStages(host, SIZES, fixed=True)]
+    kinds: list[Stages] = [host, GpuStages(host, SIZES), GpuStages(host, SIZES, fixed=True)]
     return [engine_of(stages, embedded) for stages in kinds]
 
 

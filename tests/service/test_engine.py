@@ -1,15 +1,13 @@
 import threading
-from concurrent.futures import Future
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine import Outcome
 from service.errors import EngineFailed, NotReady, RequestError
-from service.jobs import Job
-from service.policy import Reason
-from tests.service.recorded import EXITS, Bench, FakeStages, job, outcome
+from service.jobs import Job, Outcome, Reason
+from service.queues import ScheduledBatch
+from tests.service.recorded import EXITS, Bench, FakeStages, Reply, job, outcome
 
 
 def test_each_image_leaves_its_batch_where_it_is_sure() -> None:
@@ -43,8 +41,8 @@ def test_the_departed_are_skipped() -> None:
     bench = Bench()
     gone, here = job(0.9, 0.9, 0.9), job(0.9, 0.9, 0.9)
     bench.submit(gone, here)
-    assert isinstance(gone.future, Future)
-    gone.future.cancel()
+    assert isinstance(gone.reply, Reply)
+    gone.reply.cancel()
     bench.drain()
     assert bench.stages.runs == [(1, 1)]
     assert [one for one, _ in bench.answers] == [here]
@@ -54,7 +52,7 @@ def test_the_departed_make_room() -> None:
     bench = Bench(max_queue=1)
     gone, here = job(0.9, 0.9, 0.9), job(0.9, 0.9, 0.9)
     bench.submit(gone)
-    bench.engine.withdraw(gone)
+    bench.engine.abort(gone)
     bench.submit(here)
     bench.drain()
     assert [one for one, _ in bench.answers] == [here]
@@ -78,13 +76,13 @@ def test_a_failing_network_is_told_to_those_it_concerns_and_the_engine_lives_on(
     bench.stages.failing = True
     broken = job(0.9, 0.9, 0.9)
     bench.submit(broken)
-    assert isinstance(broken.future, Future)
-    assert isinstance(broken.future.result(timeout=10), EngineFailed)
+    assert isinstance(broken.reply, Reply)
+    assert isinstance(broken.reply.result(timeout=10), EngineFailed)
     bench.stages.failing = False
     sound = job(0.9, 0.9, 0.9)
     bench.submit(sound)
-    assert isinstance(sound.future, Future)
-    sound.future.result(timeout=10)
+    assert isinstance(sound.reply, Reply)
+    sound.reply.result(timeout=10)
     bench.engine.close()
     thread.join(timeout=10)
     assert outcome(sound) == (1, Reason.CONFIDENT)
@@ -95,14 +93,15 @@ def test_the_departed_who_waited_for_more_are_gone() -> None:
     jobs = [job(0.6, 0.6, 0.6, deadline=60.0) for _ in range(3)]
     bench.submit(*jobs)
     left_meanwhile = jobs.pop()
-    assert isinstance(left_meanwhile.future, Future)
-    bench.engine.scheduler.next(0.0)
-    left_meanwhile.future.cancel()
-    assert bench.engine.scheduler.reached(1, [*jobs, left_meanwhile], [0.6] * 3, 1.0, 1.0) == [None] * 3
-    assert [len(queue) for queue in bench.engine.scheduler.queues] == [0, 2, 0]
+    assert isinstance(left_meanwhile.reply, Reply)
+    bench.arbiter.schedule(0.0)
+    left_meanwhile.reply.cancel()
+    batch = ScheduledBatch(1, [*jobs, left_meanwhile], [])
+    assert bench.arbiter.complete_stage(batch, [0.6] * 3, 1.0, 1.0) == [None] * 3
+    assert [len(queue) for queue in bench.scheduler.queues] == [0, 2, 0]
     for one in jobs:
-        bench.engine.withdraw(one)
-    assert bench.engine.scheduler.idle
+        bench.engine.abort(one)
+    assert bench.arbiter.idle
 
 
 def test_no_memory_to_let_go_of_a_batch_is_no_failure() -> None:
@@ -126,7 +125,8 @@ def test_who_waits_holds_nothing_of_those_who_left() -> None:
     bench.submit(job(0.9, 0.9, 0.9, deadline=50.0), stays, job(0.9, 0.9, 0.9, deadline=70.0))
     bench.engine.step()
     assert stays.image is None
-    assert all(kept.base is None and len(kept) == 1 for kept in (stays.features, stays.probabilities))
+    assert stays.result is not None
+    assert all(kept.base is None and len(kept) == 1 for kept in (stays.result.features, stays.result.probabilities))
     bench.drain()
     assert outcome(stays) == (3, Reason.FINAL)
 
@@ -154,7 +154,7 @@ def test_every_admitted_job_is_answered_once_in_time_and_within_its_rules(
     asked: list[tuple[float, float, float, float, int, int, bool]], durations: list[list[float]]
 ) -> None:
     bench = Bench(FakeStages(seconds=[dict(zip((1, 2, 4), sorted(each), strict=True)) for each in durations]))
-    soonest = bench.engine.scheduler.times.idle(1)
+    soonest = bench.scheduler.times.idle(1)
     admitted: list[Job] = []
     for a, b, c, budget, most, steps, leaves in asked:
         one = job(a, b, c, deadline=bench.stages.now + budget, max_exit=most)
@@ -165,11 +165,11 @@ def test_every_admitted_job_is_answered_once_in_time_and_within_its_rules(
         except RequestError:
             continue
         if leaves:
-            one.future.cancel()
+            one.reply.cancel()
         else:
             admitted.append(one)
     bench.drain()
-    answered = [one for one, _ in bench.answers if not one.future.cancelled()]
+    answered = [one for one, _ in bench.answers if not one.reply.cancelled()]
     assert sorted(map(id, answered)) == sorted(map(id, admitted))
     for one, answer in bench.answers:
         assert isinstance(answer, Outcome)

@@ -10,8 +10,8 @@ from PIL import Image
 
 from benchmarks.server import Server
 from service.artifact import Artifact
-from service.policy import Reason
-from service.schemas import Error, Prediction
+from service.jobs import Reason
+from service.protocols.schemas import Error, Prediction
 from tests.service.asking import BODY_LIMIT, NO_LIMIT, ask, png
 from training import data
 

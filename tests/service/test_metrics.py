@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.server import Server
-from service.policy import Reason
+from service.jobs import Reason
 from tests.service.asking import NO_LIMIT, ask, png, samples
 from training import data
 
@@ -28,12 +28,11 @@ def test_metrics_count_exactly_what_was_asked(pngs: list[bytes]) -> None:
         after = samples(server)
 
     def value(name: str, **labels: str) -> float:
-        return after[f"anytime_{name}", frozenset(labels.items())]
+        return after[f"anytime_{name}", frozenset({"model": "fashion-mnist", **labels}.items())]
 
-    model = "fashion-mnist"
-    assert value("requests_total", model=model, code="200") == 40
-    assert value("requests_total", model=model, code="415") == 3
-    assert value("requests_total", model=model, code="422") == 1
+    assert value("requests_total", code="200") == 40
+    assert value("requests_total", code="415") == 3
+    assert value("requests_total", code="422") == 1
     assert value("refused_total", reason="budget_too_small") == 1
     counted = {
         (labels["exit"], labels["reason"]): count

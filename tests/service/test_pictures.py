@@ -8,7 +8,7 @@ from PIL import Image
 
 from benchmarks.server import Server
 from decoding import open_picture
-from service.schemas import Error, Prediction
+from service.protocols.schemas import Error, Prediction
 from tests.decoding import mutations
 from tests.decoding.pictures import CASES, boot, encoded
 from tests.service.asking import NO_LIMIT, ask

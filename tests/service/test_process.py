@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from benchmarks.server import Server
-from service.schemas import Error
-from service.stages import default_threads
+from service.protocols.schemas import Error
+from service.runtime.stages import default_threads
 from tests.service.asking import ask, png, samples
 
 POST = b"POST /predict?%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 """The head of a request, by its options and the length of its body."""
+MODEL = frozenset({("model", "fashion-mnist")})
 TO_THE_END = "latency_budget_ms=inf&confidence_threshold=1"
 
 
@@ -88,7 +89,7 @@ def some_are_refused(server: Server, options: str, pngs: list[bytes], status: in
     for response in refused:
         assert Error.model_validate(response.json()).error.code == code
         assert int(response.headers["Retry-After"]) >= 1
-    assert samples(server)["anytime_refused_total", frozenset({("reason", code)})] == len(refused)
+    assert samples(server)["anytime_refused_total", MODEL | {("reason", code)}] == len(refused)
 
 
 def test_large_pictures_at_once_take_few_threads() -> None:
@@ -113,9 +114,9 @@ def test_nothing_is_computed_for_clients_that_have_left(pngs: list[bytes]) -> No
             leaving.sendall(POST % (TO_THE_END.encode(), len(image)) + image)
         stack.close()
         assert ask(server, pngs[0], max_exit=1).exit.number == 1
-        while samples(server)["anytime_queue_depth", frozenset()]:
+        while samples(server)["anytime_queue_depth", MODEL]:
             pass
-        assert samples(server)["anytime_batch_size_sum", frozenset({("stage", "1")})] < 200
+        assert samples(server)["anytime_batch_size_sum", MODEL | {("stage", "1")}] < 200
 
 
 def test_draining_says_not_ready_and_serves_on(pngs: list[bytes]) -> None:

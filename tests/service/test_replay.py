@@ -1,6 +1,5 @@
 """The offline replay against the engine itself, on invented logits."""
 
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +9,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.calibration import Calibration
-from service.engine import Engine, Outcome
-from service.jobs import Job
+from service.engine import Engine, Network
+from service.jobs import Job, Outcome
 from service.replay import replay
 from service.scheduler import Scheduler
 from service.times import StageTimes, batch_sizes
-from tests.service.recorded import InMemory
+from tests.service.recorded import MODEL, InMemory, Reply
 
 EXITS, CLASSES, IMAGES = 4, 3, 12
 
@@ -42,16 +41,10 @@ def test_the_engine_answers_in_batches_what_the_replay_says(seed: int, ensemble:
     times = StageTimes(EXITS, batch_sizes(IMAGES))
     for stage in range(1, EXITS + 1):
         times.set_idle(stage, [0.0 for _ in times.sizes])
-    engine = Engine(
-        stages=Recorded(logits),
-        scheduler=Scheduler(times, {}, max_queue=2 * IMAGES),  # so that nobody presses
-        calibration=calibration,
-        clock=lambda: 0.0,
-        deliver=outcomes.extend,
-        observe=lambda *_: None,
-    )
+    scheduler = Scheduler(times, {}, max_queue=2 * IMAGES)  # so that nobody presses
+    engine = Engine({MODEL: Network(Recorded(logits), scheduler, calibration)}, lambda: 0.0, outcomes.extend)
     jobs = [
-        Job(np.full((1, 1, 1), number, np.float32), float("inf"), thresholds, EXITS, Future())
+        Job(MODEL, np.full((1, 1, 1), number, np.float32), float("inf"), thresholds, EXITS, Reply())
         for number in range(IMAGES)
     ]
     for job in jobs:

@@ -11,22 +11,31 @@ import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
 
-from service import routes
-from service.arrivals import Arrivals
-from service.bodies import BodyLimits
-from service.predictor import Predictor
-from service.routes import CancelledOnDeparture, Departed, add_routes
+from service.metrics import Metrics
+from service.protocols import departure
+from service.protocols.bodies import BodyLimits
+from service.protocols.departure import CancelledOnDeparture, Departed
+from service.protocols.failures import add_handlers
+from service.protocols.front import Front
+from service.protocols.predict import add_routes
+from service.protocols.timing import RequestTiming
 
 
 class Broken:
-    async def predict(self, *_: object) -> None:
+    """A front whose state nobody foresaw."""
+
+    limits = BodyLimits(max_bytes=100, timeout=1)
+
+    @property
+    def lifecycle(self) -> None:
         raise ValueError("nobody foresaw it")
 
 
 def test_what_nobody_foresaw_is_answered_and_raised_for_the_log() -> None:
     app = FastAPI()
-    add_routes(app, cast(Predictor, Broken()), BodyLimits(max_bytes=100, timeout=1))
-    app.add_middleware(Arrivals, clock=time.monotonic, observe=lambda _: None)
+    add_routes(app, cast(Front, Broken()))
+    add_handlers(app, Metrics(max_batch=1))
+    app.add_middleware(RequestTiming, clock=time.monotonic, observe=lambda *_: None, default_model="")
 
     async def ask(raised: bool) -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=raised)
@@ -96,14 +105,14 @@ async def work(seconds: float, log: list[str]) -> None:
 def test_who_leaves_while_waiting_is_cancelled(
     monkeypatch: pytest.MonkeyPatch, receive: Callable[[], Awaitable[Any]], seconds: float, ended: str, log: list[str]
 ) -> None:
-    monkeypatch.setattr(routes, "SOON", 0.001)
+    monkeypatch.setattr(departure, "SOON", 0.001)
     found: list[str] = []
     assert asyncio.run(serve(receive, work(seconds, found))) == ended
     assert found == log
 
 
 def test_a_server_that_cancels_is_not_taken_for_a_client_that_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "SOON", 0.001)
+    monkeypatch.setattr(departure, "SOON", 0.001)
 
     async def whole() -> None:
         request = asyncio.create_task(serve(stays, work(60, [])))

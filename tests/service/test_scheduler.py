@@ -1,13 +1,11 @@
 """Who comes first, who is refused, and how deep they go, through an engine with a fake clock."""
 
-from concurrent.futures import Future
-
 import pytest
 
 from service.errors import Overloaded, QueueFull
-from service.policy import Reason
+from service.jobs import Reason
 from service.scheduler import LATE, PATIENCE
-from tests.service.recorded import EXITS, Bench, FakeStages, job, outcome
+from tests.service.recorded import EXITS, Bench, FakeStages, Reply, job, outcome
 
 
 def test_a_job_stops_before_a_stage_that_would_miss_its_deadline() -> None:
@@ -22,13 +20,13 @@ def test_a_job_stops_before_a_stage_that_would_miss_its_deadline() -> None:
 def test_a_stage_that_was_slow_once_is_tried_again() -> None:
     bench = Bench()
     for _ in range(5):
-        bench.engine.scheduler.times.add(2, 1, 100.0, now=0.0)
+        bench.scheduler.times.add(2, 1, 100.0, now=0.0)
 
     def exit_of_a_job(at: float) -> int:
         bench.stages.now = at
         one = job(0.6, 0.6, 0.6, deadline=at + 20)
         bench.submit(one)
-        while not bench.engine.scheduler.idle:
+        while not bench.arbiter.idle:
             bench.engine.step()
         return outcome(one)[0]
 
@@ -139,20 +137,20 @@ def test_the_late_who_have_left_leave_nothing_to_do() -> None:
     gone = job(0.9, 0.9, 0.9, deadline=1.0)
     bench.submit(gone)
     bench.stages.now = 5.0
-    assert isinstance(gone.future, Future)
-    gone.future.cancel()
+    assert isinstance(gone.reply, Reply)
+    gone.reply.cancel()
     bench.engine.step()
-    assert bench.engine.scheduler.idle
+    assert bench.arbiter.idle
     assert bench.stages.runs == []
 
 
 def test_an_idle_engine_takes_a_job_whatever_was_measured_last() -> None:
     bench = Bench()
-    bench.engine.scheduler.times.add(1, 1, 100.0, now=0.0)
+    bench.scheduler.times.add(1, 1, 100.0, now=0.0)
     for deadline in (5.0, 0.5):  # late rather than never
         one = job(0.6, 0.9, 0.9, deadline=bench.stages.now + deadline)
         bench.submit(one)
-        while not bench.engine.scheduler.idle:
+        while not bench.arbiter.idle:
             bench.engine.step()
         assert outcome(one)[0] == (2 if deadline == 5.0 else 1)
 
@@ -168,29 +166,30 @@ def test_under_pressure_those_who_are_nearly_sure_stop_first() -> None:
 
 
 def test_the_pressure_of_tight_budgets_is_not_for_those_who_have_time() -> None:
-    scheduler = Bench().engine.scheduler
+    arbiter = Bench().arbiter
     patient, hurried = job(0.6, 0.6, 0.6, deadline=60.0), job(0.6, 0.6, 0.6, deadline=6.5)
-    scheduler.admit(patient, 0.0)
-    scheduler.admit(hurried, 0.0)
-    jobs = scheduler.next(0.0).jobs
+    arbiter.admit(patient, 0.0)
+    arbiter.admit(hurried, 0.0)
+    batch = arbiter.schedule(0.0)
     for _ in range(4):
-        scheduler.admit(job(0.6, 0.6, 0.6, deadline=6.5), 0.5)
-    assert jobs == [hurried, patient]
-    assert scheduler.reached(1, jobs, [0.6, 0.6], 1.0, 1.0) == [Reason.LOAD, None]
+        arbiter.admit(job(0.6, 0.6, 0.6, deadline=6.5), 0.5)
+    assert batch.jobs == [hurried, patient]
+    assert arbiter.complete_stage(batch, [0.6, 0.6], 1.0, 1.0) == [Reason.LOAD, None]
 
 
 def test_the_hurried_do_not_mind_the_work_of_those_who_have_time() -> None:
-    scheduler = Bench(max_batch=1).engine.scheduler
+    arbiter = Bench(max_batch=1).arbiter
     patient = [job(0.6, 0.6, 0.6, deadline=600.0) for _ in range(4)]
     for one in patient:
-        scheduler.admit(one, 0.0)
+        arbiter.admit(one, 0.0)
     for now in range(4):
-        scheduler.reached(1, scheduler.next(now).jobs, [0.6], 1.0, now + 1)
+        arbiter.complete_stage(arbiter.schedule(now), [0.6], 1.0, now + 1)
     hurried, next_one = (job(0.6, 0.6, 0.6, deadline=deadline) for deadline in (8.0, 14.0))
     for one in (hurried, next_one):
-        scheduler.admit(one, 4.0)
-    assert scheduler.next(4.0).jobs == [hurried]
-    assert scheduler.reached(1, [hurried], [0.6], 1.0, 5.0) == [None]
+        arbiter.admit(one, 4.0)
+    batch = arbiter.schedule(4.0)
+    assert batch.jobs == [hurried]
+    assert arbiter.complete_stage(batch, [0.6], 1.0, 5.0) == [None]
 
 
 def test_who_waits_for_more_keeps_no_place_from_others() -> None:
@@ -201,10 +200,10 @@ def test_who_waits_for_more_keeps_no_place_from_others() -> None:
         bench.engine.step()
     new = [job(0.9, 0.9, 0.9, deadline=bench.stages.now + 5) for _ in range(4)]
     bench.submit(*new)
-    assert bench.engine.scheduler.waiting == 8
+    assert bench.scheduler.waiting == 8
     bench.engine.step()
-    assert bench.engine.scheduler.waiting == 4
-    given_up = [one for one in patient if one.future.done()]
+    assert bench.scheduler.waiting == 4
+    given_up = [one for one in patient if one.reply.done()]
     assert [outcome(one) for one in given_up] == [(1, Reason.LOAD)] * 3
     assert given_up == patient[:3]  # they were due last
     bench.submit(job(0.9, 0.9, 0.9))
@@ -234,15 +233,15 @@ def test_a_full_queue_costs_depth_however_long_the_budgets_are(max_queue: int, e
 
 
 def test_who_has_time_minds_a_filling_queue_only_as_far_as_it_fills() -> None:
-    scheduler = Bench(max_queue=8).engine.scheduler
+    arbiter = Bench(max_queue=8).arbiter
     patient = job(0.6, 0.6, 0.6, deadline=1000.0)
     sure_enough = job(0.9, 0.6, 0.6, deadline=1000.0)
     for one in (patient, sure_enough):
-        scheduler.admit(one, 0.0)
-    jobs = scheduler.next(0.0).jobs
+        arbiter.admit(one, 0.0)
+    batch = arbiter.schedule(0.0)
     for _ in range(5):  # one more than half of the queue
-        scheduler.admit(job(0.6, 0.6, 0.6, deadline=10.5), 0.5)
-    assert scheduler.reached(1, jobs, [0.52, 0.6], 1.0, 1.0) == [None, Reason.LOAD]  # as at the point `fast`
+        arbiter.admit(job(0.6, 0.6, 0.6, deadline=10.5), 0.5)
+    assert arbiter.complete_stage(batch, [0.52, 0.6], 1.0, 1.0) == [None, Reason.LOAD]  # as at the point `fast`
 
 
 def test_time_lost_with_nobody_else_there_is_no_load() -> None:

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from service.artifact import Artifact
+from service.runtime.stages import OnnxStages, session_options
 from service.settings import EMBEDDED_MODEL
-from service.stages import OnnxStages, session_options
 
 Images = NDArray[np.float32]
 
@@ -68,6 +68,6 @@ def test_cuda_without_its_runtime_is_refused(embedded: Artifact) -> None:
 def test_the_runtime_reports_to_nobody() -> None:
     """The variable must be there before onnxruntime is imported; its log says when it has tried to report."""
     environment = {name: value for name, value in os.environ.items() if name not in {"CI", "ORT_DISABLE_TELEMETRY"}}
-    code = "import os, service.stages, onnxruntime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    code = "import os, service.runtime.stages, onnxruntime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("1\n", "")

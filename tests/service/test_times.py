@@ -39,11 +39,11 @@ def test_a_batch_pays_while_images_get_cheaper_by_it() -> None:
     times = StageTimes(2, [1, 2, 4, 8])
     times.set_idle(1, [1.0, 1.5, 2.5, 5.0])
     times.set_idle(2, [1.0, 1.0, 1.0, 1.1])
-    assert [times.worthwhile(stage) for stage in (1, 2)] == [4, 8]
+    assert [times.efficient_batch(stage) for stage in (1, 2)] == [4, 8]
     assert times.seconds_each(1, now=0.0) == 2.5 / 4
 
 
 def test_a_batch_pays_that_saves_what_every_run_costs_beside_the_network() -> None:
     times = StageTimes(1, [1, 2, 4, 8, 16])
     times.set_idle(1, [size * PER_RUN * 5 for size in times.sizes])
-    assert times.worthwhile(1) == 4  # 1.185, 1.086, 1.037, 1.012 and 1 × as long per image as in the best
+    assert times.efficient_batch(1) == 4  # 1.185, 1.086, 1.037, 1.012 and 1 × as long per image as in the best

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from service.artifact import Artifact
-from service.gather import Gather
-from service.memory import Batch, FixedMemory, FreshMemory, Memory, Session
-from service.stages import CUDA, OnnxStages, Tensor, providers_for
+from service.runtime.buffers import Batch, FixedMemory, FreshMemory, Memory, Session
+from service.runtime.gather import Gather
+from service.runtime.interface import Tensor
+from service.runtime.stages import CUDA, OnnxStages, providers_for, session_options
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -30,7 +33,7 @@ class Source:
     wanted: list[int] = field(default_factory=list)
 
 
-class DeviceStages:
+class GpuStages:
     """Runs the sessions of `stages`, on its device, with batches padded to the next of `sizes`: no stage ever
     sees another shape, so that neither memory grows nor a kernel is chosen once all of them have run.
 
@@ -70,7 +73,7 @@ class DeviceStages:
 
     def _gathered(self, sources: Sequence[Source], size: int) -> Rows:
         """One source after the other, then the last row again and again as padding."""
-        batch = self.memory.room(sources[0].batch.stage, size)
+        batch = self.memory.allocate(sources[0].batch.stage, size)
         order = [wanted for source in sources for wanted in source.wanted]
         sources[-1].places += [sources[-1].places[-1]] * (size - len(order))
         first = 0
@@ -83,9 +86,29 @@ class DeviceStages:
         return self.sizes[bisect_left(self.sizes, count)]
 
 
+def device_of(wanted: str) -> str:
+    """`cpu`, or `cuda` where it is wanted or there. Raises ValueError where it is wanted and cannot be had.
+
+    That a build has the provider says nothing of the machine, so a session is tried.
+    """
+    providers = providers_for(wanted)
+    if len(providers) == 1:
+        return "cpu"
+    session = onnxruntime.InferenceSession(identity(), session_options(1), providers=providers)
+    return "cuda" if session.get_providers()[0] == CUDA else "cpu"
+
+
+def identity() -> bytes:
+    """The smallest model."""
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "identity", tensors[:1], tensors[1:])
+    opset = [helper.make_opsetid("", 13)]
+    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+
+
 def open_stages(
     artifact: Artifact, device: str, threads: int, sizes: Sequence[int], cuda_graphs: bool
-) -> OnnxStages | DeviceStages:
+) -> OnnxStages | GpuStages:
     """Where the CUDA provider runs them, on the device; else on the host. Raises ValueError as `OnnxStages` does."""
     stages = OnnxStages(artifact, device, threads, cuda_graphs)
-    return DeviceStages(stages, sizes, fixed=cuda_graphs) if stages.provider == CUDA else stages
+    return GpuStages(stages, sizes, fixed=cuda_graphs) if stages.provider == CUDA else stages

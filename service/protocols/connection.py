@@ -7,7 +7,7 @@ import httptools
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.routes import error_response
+from service.protocols.failures import error_response
 
 LINGER = 5.0
 """Most seconds in which a client may go on sending after its answer, where the connection is to be closed."""

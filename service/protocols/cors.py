@@ -5,7 +5,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from service.routes import error_response
+from service.protocols.failures import error_response
 
 
 def allow_origins(app: ASGIApp, origins: str) -> ASGIApp:

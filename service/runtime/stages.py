@@ -3,44 +3,24 @@
 import os
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Protocol, cast
+from typing import cast
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from service.artifact import Artifact
+from service.runtime.interface import Tensor, joined
 
-Tensor = NDArray[np.float32]
 Provider = str | tuple[str, dict[str, str]]
 """A name, or a name with options."""
 CUDA = "CUDAExecutionProvider"
-
-Features = Any
-"""What a stage hands to the next one, wherever it lies: one row per image."""
-
-
-class Stages(Protocol):
-    """What the engine needs of an inference runtime."""
-
-    def load(self, images: Sequence[Tensor]) -> Features:
-        """Images, each C×H×W, as the features that stage 1 takes."""
-        ...
-
-    def join(self, rows: Sequence[tuple[Features, int]]) -> Features:
-        """These rows of these features, in this order."""
-        ...
-
-    def run(self, stage: int, features: Features) -> tuple[Tensor, Features | None]:
-        """Run `stage` (from 1): logits, N×classes, and the next features unless it is the last."""
-        ...
 
 
 class OnnxStages:
     """One session per stage; features come back to the host. Not to be called from two threads at a time.
 
     Raises ValueError where `device` is `cuda`, or `cuda_graphs` are wanted, and cannot be had; these are for
-    `DeviceStages` with fixed memory alone. `provider`: onnxruntime's name for what runs all stages.
+    `GpuStages` with fixed memory alone. `provider`: onnxruntime's name for what runs all stages.
     """
 
     def __init__(self, artifact: Artifact, device: str, threads: int, cuda_graphs: bool = False) -> None:
@@ -66,16 +46,6 @@ class OnnxStages:
         index = stage - 1
         logits, *rest = self.sessions[index].run(self._outputs[index], {self._sources[index]: features})
         return cast(Tensor, logits), cast(Tensor, rest[0]) if rest else None
-
-
-def joined(rows: Sequence[tuple[Tensor, int]]) -> Tensor:
-    """All rows of one source as it is, others as copies, which keep no source alive."""
-    source, _ = rows[0]
-    if len(rows) == len(source) and all(
-        features is source and row == place for place, (features, row) in enumerate(rows)
-    ):
-        return source
-    return np.stack([features[row] for features, row in rows])
 
 
 def session_options(threads: int) -> "onnxruntime.SessionOptions":

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
 
-from service.stages import Provider
+from service.runtime.stages import Provider
 
 DeviceTensor = Any
 """An OrtValue: a tensor of onnxruntime, on the device or in the memory of the host."""

@@ -1,28 +1,35 @@
 """What is done with every request first: its arrival is stamped, its path and method normalised, its status counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COUNTED = ("/predict",)
 
 
-class Arrivals:
-    """Stamps `scope["state"]["arrival"]` before anything else is done, and counts responses to predictions.
+class RequestTiming:
+    """Stamps `scope["state"]["arrival"]` before anything else is done, and counts responses to predictions by model and
+    status.
 
     HEAD is asked of the routes as GET, for the web server leaves out the content by itself. A slash at the end of a
     path is dropped: a redirection would lose the body with many clients.
     """
 
-    def __init__(self, app: ASGIApp, clock: Callable[[], float], observe: Callable[[int], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, clock: Callable[[], float], observe: Callable[[str, int], None], default_model: str
+    ) -> None:
+        """`default_model`: whom a request counts for that names no model that is served."""
         self.app = app
         self.clock = clock
         self.observe = observe
+        self.default_model = default_model
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        scope.setdefault("state", {})["arrival"] = self.clock()
+        state = scope.setdefault("state", {})
+        state["arrival"], state["model"] = self.clock(), self.default_model
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path.endswith("/") and path != "/":
             scope["path"], path = scope["path"][:-1], path[:-1]
@@ -42,4 +49,10 @@ class Arrivals:
         try:
             await self.app(scope, receive, noting_send)
         finally:
-            self.observe(status)
+            self.observe(state["model"], status)
+
+
+def model_of(scope: MutableMapping[str, Any]) -> str:
+    """The name of the model that a request counts for."""
+    name: str = scope["state"]["model"]
+    return name

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.policy import Reason
+from service.jobs import Reason
 
 
 class Options(BaseModel):
@@ -47,7 +47,7 @@ class Latency(BaseModel):
     budget_met: bool
 
 
-class Model(BaseModel):
+class ModelName(BaseModel):
     name: str
     version: str
 
@@ -62,7 +62,7 @@ class Prediction(BaseModel):
     exit: Exit
     operating_point: str | None = Field(description="whose thresholds were used; null for a threshold of the request")
     latency: Latency
-    model: Model
+    model: ModelName
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -109,7 +109,11 @@ class ModelDescription(BaseModel):
     """What is served: its labels, its exits and what its operating points promise."""
 
     name: str
-    version: str
+    version: str = Field(description="the newest, which answers")
+    versions: list[str] = Field(description="all that are loaded, the newest last")
+    precision: Literal["fp32", "int8", "fp16"] = Field(description="of the variant that is served")
+    provider: str = Field(description="onnxruntime's name for what runs it")
+    variants: dict[str, str] = Field(description="version by precision, of all variants of this network that are here")
     classes: list[str]
     answer: Literal["own", "ensemble"] = Field(
         description="each exit answers by itself, or together with those before it"

@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from service.gather import DeviceTensor, Gather
+from service.runtime.gather import DeviceTensor, Gather
 
 ELEMENT_TYPES = {
     "tensor(float)": TensorProto.FLOAT,
@@ -32,9 +32,9 @@ class Batch:
 
 
 class Memory(Protocol):
-    """How `DeviceStages` runs a stage."""
+    """How `GpuStages` runs a stage."""
 
-    def room(self, stage: int, size: int) -> Batch:
+    def allocate(self, stage: int, size: int) -> Batch:
         """Memory for the features after `stage`, for the caller to fill. Nothing that is referred to is lost."""
         ...
 
@@ -65,7 +65,7 @@ class FreshMemory:
         self._gather = gather
         self._bindings = [session.session.io_binding() for session in sessions]
 
-    def room(self, stage: int, size: int) -> Batch:
+    def allocate(self, stage: int, size: int) -> Batch:
         session = self._sessions[stage - 1]
         return Batch(session.room_for(session.features, size, self._gather), stage, size)
 
@@ -119,7 +119,7 @@ class FixedMemory:
         self._places: dict[tuple[int, int], Place] = {}
         self._bound: dict[tuple[int, int], Bound] = {}
 
-    def room(self, stage: int, size: int) -> Batch:
+    def allocate(self, stage: int, size: int) -> Batch:
         place = self._place(stage, size)
         if (occupant := place.occupant()) is not None and occupant.values is place.memory:
             occupant.values = self._gather.duplicate(place.memory)
@@ -130,7 +130,7 @@ class FixedMemory:
     def run(self, stage: int, batch: Batch) -> tuple[NDArray[np.float32], Batch | None]:
         bound = self._bound_at(stage, batch.size)
         self._bring(batch)
-        features = None if self._sessions[stage - 1].features is None else self.room(stage, batch.size)
+        features = None if self._sessions[stage - 1].features is None else self.allocate(stage, batch.size)
         self._sessions[stage - 1].session.run_with_iobinding(bound.binding, bound.options)
         return bound.logits.numpy(), features
 
@@ -140,7 +140,7 @@ class FixedMemory:
         if isinstance(batch.values, np.ndarray):
             memory.update_inplace(batch.values)
         elif batch.values is not memory:
-            self.room(batch.stage, batch.size)
+            self.allocate(batch.stage, batch.size)
             self._gather.copy(batch.values, range(batch.size), memory, 0)
 
     def _place(self, stage: int, size: int) -> Place:

@@ -9,9 +9,9 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from service import encodings, foreign, forms
 from service.errors import BodyTimeout, BodyTooLarge, InvalidParameter
-from service.schemas import Options
+from service.protocols import encodings, foreign, forms
+from service.protocols.schemas import Options
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,184 @@
+"""One decision for all models of a device: who is admitted, and whose stage runs next, without thread or clock.
+
+The server's engine and the simulator drive this same class. With one model it is that model's scheduler.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from service import policy
+from service.errors import Overloaded, QueueFull
+from service.jobs import Job, ModelId, Reason
+from service.queues import ScheduledBatch, Stopped
+from service.scheduler import Scheduler
+
+WINDOW = 1.0
+"""Seconds over which it is averaged how much of the device a model asks for."""
+
+
+class Demand:
+    """Share of the device that exit 1 of a model's jobs, admitted or not, would take, each alone: about 0 to many."""
+
+    def __init__(self) -> None:
+        self._share = 0.0
+        self._at = -math.inf
+
+    def add(self, seconds: float, now: float) -> None:
+        self._share, self._at = self.share(now) + seconds / WINDOW, now
+
+    def share(self, now: float) -> float:
+        return self._share * math.exp((self._at - now) / WINDOW) if self._share else 0.0
+
+
+class Arbiter:
+    """Earliest deadline first over all models; exit 1 of all who are admitted before anything that would hinder it.
+
+    It never leaves the engine idle while a job could use it, and never waits for a batch to fill. A model that asks for
+    more than an equal share of the device leaves to each other one what that asks for, up to an equal share.
+    """
+
+    def __init__(self, schedulers: Mapping[ModelId, Scheduler]) -> None:
+        self.schedulers: dict[ModelId, Scheduler] = {}
+        self.demands: dict[ModelId, Demand] = {}
+        self.busy_until = -math.inf
+        for model, scheduler in schedulers.items():
+            self.add(model, scheduler)
+
+    def add(self, model: ModelId, scheduler: Scheduler) -> None:
+        """One more model on the device."""
+        self.schedulers[model] = scheduler
+        self.demands[model] = Demand()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs of all models that wait, for whichever stage."""
+        return sum(each.waiting for each in self.schedulers.values())
+
+    @property
+    def idle(self) -> bool:
+        return all(scheduler.idle for scheduler in self.schedulers.values())
+
+    def admit(self, job: Job, now: float) -> None:
+        """Raises QueueFull, or Overloaded where exit 1 would be late for this job or, by it, for another one."""
+        scheduler, start = self.schedulers[job.model], max(now, self.busy_until)
+        for each in self.schedulers.values():
+            each.defer_late(start)
+        self.demands[job.model].add(scheduler.times.seconds(1, 1, now), now)
+        if len(scheduler.fresh) >= scheduler.max_queue:
+            clear = self._clear(scheduler, start, now)
+            raise QueueFull(f"{scheduler.max_queue} jobs are waiting already; try again later", retry_after=clear)
+        # No load makes it late where the engine is idle, and only running a job shows whether what was measured holds.
+        welcome = self.idle and start == now
+        place = scheduler.enter(job, now)
+        if welcome or math.isinf(job.deadline):
+            return
+        late, beyond = self._late(start, now), self._beyond_share(job.model, start, now)
+        if not late and not beyond:
+            return
+        clear = self._clear(scheduler, start, now)
+        scheduler.fresh.remove(place)
+        if late > self._late(start, now) or beyond > self._beyond_share(job.model, start, now):
+            raise Overloaded(
+                f"exit 1 would be late for this job, which has {(job.deadline - now) * 1000:.1f} ms left, or, because "
+                f"of it, for one of the {self._fresh} that wait; the queue takes {clear * 1000:.1f} ms",
+                retry_after=clear,
+            )
+        scheduler.fresh.add(job)
+
+    def abort(self, job: Job) -> None:
+        """The client has left: wherever the job waits, its place is free."""
+        self.schedulers[job.model].abort(job)
+
+    def schedule(self, now: float) -> ScheduledBatch:
+        """What the engine, free at `now`, does next."""
+        stopped: list[Stopped] = []
+        while self._somebody_waits(now):
+            scheduler, stage, count = self._choose(now, stopped)
+            jobs, judged = scheduler.draw(stage, count, self.busy_until, now)
+            stopped += judged
+            if jobs:
+                self.busy_until = now + scheduler.times.seconds(stage, len(jobs), now)
+                for each in self.schedulers.values():
+                    stopped += each.release(self.busy_until, now)
+                return ScheduledBatch(stage, jobs, stopped)
+        return ScheduledBatch(0, [], stopped)
+
+    def complete_stage(
+        self, batch: ScheduledBatch, confidences: Sequence[float], seconds: float, now: float
+    ) -> list[Reason | None]:
+        """Why each job of the batch stops at this exit, which took so many `seconds`; those with None go on waiting."""
+        self.busy_until = now
+        others = [each for model, each in self.schedulers.items() if model != batch.model]
+        scheduler = self.schedulers[batch.model]
+        return scheduler.complete_stage(batch.stage, batch.jobs, confidences, seconds, now, others)
+
+    def _somebody_waits(self, now: float) -> bool:
+        """Those in time come first from now on."""
+        for each in self.schedulers.values():
+            each.defer_late(now)
+        return not self.idle
+
+    def _choose(self, now: float, stopped: list[Stopped]) -> tuple[Scheduler, int, int]:
+        """Whose stage runs, and with how many: the most urgent job's, unless it gains company there by waiting, or
+        makes exit 1 of others late.
+        """
+        waiting = [each for each in self.schedulers.values() if not each.idle]
+        scheduler = min(waiting, key=Scheduler.most_urgent)
+        _, stage = scheduler.most_urgent()
+        if stage == 1 or scheduler.gains_by_waiting(stage, now):
+            return self._exit_1(now)
+        count = self._deeper_batch(scheduler, stage, now)
+        if count == 0:
+            stopped += scheduler.draw_overdue(stage, now)
+            return self._exit_1(now)
+        return scheduler, stage, count
+
+    def _exit_1(self, now: float) -> tuple[Scheduler, int, int]:
+        """The first step of what was planned when its jobs were admitted."""
+        schedulers = list(self.schedulers.values())
+        backlogs = [each.backlog(now) for each in schedulers]
+        chosen, count = policy.next_exit_1(backlogs, now + self._delivery(now), [0] * len(backlogs))
+        return schedulers[chosen], 1, count
+
+    def _deeper_batch(self, scheduler: Scheduler, stage: int, now: float) -> int:
+        """How many run the stage together; none where that would make exit 1 late for somebody."""
+        count = scheduler.deeper_batch(stage, now + self._delivery(now), now)
+        if self._fresh:
+            unavoidable = self._late(now, now)
+            while count and self._late(now + scheduler.times.seconds(stage, count, now), now) > unavoidable:
+                count = policy.fewer(count)
+        return count
+
+    @property
+    def _fresh(self) -> int:
+        """Jobs of all models that wait for exit 1."""
+        return sum(len(each.fresh) for each in self.schedulers.values())
+
+    def _completion_times(self, start: float, now: float) -> list[list[float]]:
+        """When exit 1 answers each who waits for it, by model, if the engine does nothing else from `start` on."""
+        backlogs = [each.backlog(now) for each in self.schedulers.values()]
+        return policy.completion_times(backlogs, start + self._delivery(now))
+
+    def _late(self, start: float, now: float) -> int:
+        """How many will be late at exit 1, if the engine does nothing else from `start` on."""
+        by_model = self._completion_times(start, now)
+        return sum(each.late(ends) for each, ends in zip(self.schedulers.values(), by_model, strict=True))
+
+    def _clear(self, scheduler: Scheduler, start: float, now: float) -> float:
+        """Seconds until exit 1 has answered all who wait for it at one model."""
+        by_model = self._completion_times(start, now)
+        return by_model[list(self.schedulers.values()).index(scheduler)][-1] - now
+
+    def _beyond_share(self, model: ModelId, start: float, now: float) -> int:
+        """How many of a model would be late at exit 1, if it had no more of the device than it may take from others."""
+        equal = 1 / len(self.schedulers)
+        if len(self.schedulers) == 1 or self.demands[model].share(now) <= equal:
+            return 0
+        left = 1 - sum(min(equal, each.share(now)) for other, each in self.demands.items() if other != model)
+        scheduler = self.schedulers[model]
+        backlog = scheduler.backlog(now, slower=1 / left)
+        (ends,) = policy.completion_times([backlog], start + self._delivery(now))
+        return scheduler.late(ends)
+
+    def _delivery(self, now: float) -> float:
+        return max(each.times.delivery.seconds(now) for each in self.schedulers.values())

@@ -1,0 +1,106 @@
+"""One version of a model as it is served: what may be asked of it, and the way to its engine; values in and out."""
+
+import math
+from dataclasses import dataclass
+
+from service.artifact import Metadata
+from service.engine import Engine
+from service.errors import BudgetTooSmall, InvalidParameter
+from service.jobs import Job, ModelId, Outcome, Reply
+from service.metrics import ModelMetrics
+from service.runtime.interface import Tensor
+from service.times import StageTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request wants.
+
+    `budget`: seconds from `arrival`, infinite for no limit. `threshold`: at every exit, instead of an operating point.
+    """
+
+    arrival: float
+    budget: float
+    operating_point: str | None = None
+    threshold: float | None = None
+    max_exit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is agreed: an `Ask` that the model can meet. No operating point where the request has its own threshold."""
+
+    arrival: float
+    budget: float
+    operating_point: str | None
+    thresholds: tuple[float, ...]
+    max_exit: int
+
+    @property
+    def deadline(self) -> float:
+        return self.arrival + self.budget
+
+
+@dataclass
+class Model:
+    """`min_budget`: seconds that a request needs at exit 1 on an idle machine, known once warm.
+
+    `provider`: what runs it. `variants`: version by precision, of the variants that there are of this network.
+    """
+
+    metadata: Metadata
+    engine: Engine
+    times: StageTimes
+    metrics: ModelMetrics
+    provider: str
+    variants: dict[str, str]
+    min_budget: float = math.inf
+
+    def __str__(self) -> str:
+        metadata = self.metadata
+        return f"{metadata.name}, version {metadata.version}, in {metadata.precision} by {self.provider}"
+
+    @property
+    def id(self) -> ModelId:
+        return self.metadata.id
+
+    def check(self, ask: Ask) -> Terms:
+        """Raises BudgetTooSmall, or InvalidParameter that names what is wrong."""
+        if ask.budget < self.min_budget:
+            need = f"exit 1 needs {self.min_budget * 1000:.2f} ms here"
+            raise BudgetTooSmall(f"latency_budget_ms {ask.budget * 1000:g} is too small: {need}")
+        point, thresholds = self._thresholds(ask)
+        return Terms(ask.arrival, ask.budget, point, thresholds, self._max_exit(ask.max_exit))
+
+    def submit(self, image: Tensor, terms: Terms, reply: Reply) -> Job:
+        """`image`: C×H×W, normalised. Raises RequestError where it is refused."""
+        job = Job(self.metadata.id, image, terms.deadline, terms.thresholds, terms.max_exit, reply)
+        self.engine.submit(job)
+        return job
+
+    def abort(self, job: Job) -> None:
+        """Nobody waits for the job any more."""
+        self.engine.abort(job)
+
+    def answered(self, outcome: Outcome, terms: Terms, now: float) -> None:
+        """Count a last outcome that is on its way to the client."""
+        self.times.delivery.add(now - outcome.finished, now)
+        budget = terms.budget if math.isfinite(terms.budget) else None
+        self.metrics.observe_answer(outcome, terms.operating_point, elapsed=now - terms.arrival, budget=budget)
+
+    def _thresholds(self, ask: Ask) -> tuple[str | None, tuple[float, ...]]:
+        points = self.metadata.operating_points
+        name = ask.operating_point
+        if name is None or name == "default":
+            name = self.metadata.default_operating_point
+        if name not in points:
+            raise InvalidParameter("operating_point", f"{name!r} is unknown; known are {', '.join(points)}")
+        if ask.threshold is not None:
+            return None, (ask.threshold,) * (len(self.metadata.exits) - 1)
+        return name, points[name].thresholds
+
+    def _max_exit(self, asked: int | None) -> int:
+        exits = len(self.metadata.exits)
+        if asked is not None and asked > exits:
+            raise InvalidParameter("max_exit", f"{asked} is not an exit; they are numbered 1 to {exits}")
+        return asked or exits

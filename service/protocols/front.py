@@ -1,0 +1,60 @@
+"""What every protocol needs of the server, and the way of one image through it."""
+
+import asyncio
+import io
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+
+from service.decoder import Decoder
+from service.jobs import Outcome
+from service.lifecycle import Lifecycle
+from service.model import Model, Terms
+from service.protocols.bodies import BodyLimits
+from service.registry import Models
+from service.replies import FinalOutcome
+from service.runtime.interface import Tensor
+
+TRIALS = 20
+
+
+@dataclass(frozen=True)
+class Front:
+    """`default_budget`: seconds, for requests that name none; without it they are refused."""
+
+    models: Models
+    lifecycle: Lifecycle
+    decoder: Decoder
+    clock: Callable[[], float]
+    limits: BodyLimits
+    default_budget: float | None = None
+
+    async def classify(self, model: Model, content: bytes, terms: Terms) -> Outcome:
+        """The answer to the bytes of an image. Raises RequestError."""
+        return await self.answer(model, await self.decoder.decode(content, model.metadata.input, terms.deadline), terms)
+
+    async def answer(self, model: Model, image: Tensor, terms: Terms) -> Outcome:
+        """The answer to an image that is decoded. If it is cancelled, the job is given up. Raises RequestError."""
+        reply = FinalOutcome()
+        job = model.submit(image, terms, reply)
+        try:
+            return await reply.future
+        except asyncio.CancelledError:
+            model.abort(job)
+            raise
+
+    async def measure(self, model: Model) -> None:
+        """Learn what a request needs at least: decoding, a hop to a thread, and exit 1 as measured at warm-up."""
+        spec = model.metadata.input
+        blank = io.BytesIO()
+        Image.new("L", (spec.width, spec.height)).save(blank, "PNG")
+        needs = []
+        for _ in range(TRIALS):
+            start = self.clock()
+            await self.decoder.decode(blank.getvalue(), spec, math.inf)
+            await asyncio.to_thread(lambda: None)
+            needs.append(self.clock() - start)
+        model.min_budget = statistics.median(needs) + model.times.idle(1)

@@ -1,0 +1,24 @@
+"""Health and metrics, for whoever watches the server."""
+
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from service.lifecycle import Lifecycle
+
+
+def add_routes(app: FastAPI, lifecycle: Lifecycle, registry: CollectorRegistry) -> None:
+    @app.get("/health/live")
+    async def live() -> dict[str, bool]:
+        """The process answers."""
+        return {"live": True}
+
+    @app.get("/health/ready", responses={503: {"description": "Warming up or draining"}})
+    async def ready() -> JSONResponse:
+        """Every stage is warm at every batch size, and the server is not shutting down."""
+        return JSONResponse({"ready": lifecycle.welcomes}, 200 if lifecycle.welcomes else 503)
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,184 @@
+"""`POST /predict`: one image, one answer."""
+
+import heapq
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from numpy.typing import NDArray
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from service.artifact import Metadata
+from service.errors import BudgetMissing, InvalidParameter, UnknownModel
+from service.jobs import Outcome
+from service.model import Ask, Model, Terms
+from service.protocols import bodies
+from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Departed
+from service.protocols.front import Front
+from service.protocols.schemas import Error, Exit, Label, Latency, ModelName, Options, Prediction
+from service.registry import Models
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Error, "description": "Empty body, or a form or an encoding that cannot be read"},
+    408: {"model": Error, "description": "The body did not arrive in time"},
+    413: {"model": Error, "description": "Too many bytes or pixels"},
+    415: {
+        "model": Error,
+        "description": "Not an image, or a format, an encoding or a kind of body that is not accepted",
+    },
+    422: {
+        "model": Error,
+        "description": "A parameter is missing or out of range, or the budget is below what exit 1 needs",
+    },
+    429: {"model": Error, "description": "The queue is full"},
+    503: {
+        "model": Error,
+        "description": "Load makes exit 1 late: `Retry-After` says when it would not; or shutting down",
+    },
+}
+
+
+class Direct(APIRoute):
+    """For an endpoint that takes the request and makes the response: nothing is left to inject or to convert."""
+
+    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await endpoint(Request(scope, receive))
+            await response(scope, receive, send)
+
+        self.app = answer
+
+
+def add_routes(app: FastAPI, front: Front) -> None:
+    async def predict(request: Request) -> Response:
+        """Classify one image within `latency_budget_ms`.
+
+        Send a multipart form with the file field `image` and the options as fields, or the image as the raw
+        body and the options in the query. Either may have a `Content-Encoding` of gzip or deflate.
+        """
+        try:
+            content, options = await bodies.read(request, front.limits)
+            with CancelledOnDeparture(request):
+                prediction = await answer(front, request, content, options)
+        except (ClientDisconnect, Departed):
+            return Response(status_code=CLIENT_LEFT)
+        return Response(prediction.model_dump_json(), media_type="application/json")
+
+    app.router.add_api_route(
+        "/predict",
+        predict,
+        methods=["POST"],
+        response_model=Prediction,
+        responses=ERRORS,
+        openapi_extra=request_documentation(),
+        route_class_override=Direct,
+    )
+
+
+async def answer(front: Front, request: Request, content: bytes, options: Options) -> Prediction:
+    """Raises RequestError."""
+    front.lifecycle.check_ready()
+    budget = granted(options, front.default_budget)
+    model = chosen(front.models, options.model)
+    request.state.model = model.id.name
+    terms = model.check(
+        Ask(
+            request.state.arrival,
+            budget,
+            options.operating_point,
+            options.confidence_threshold,
+            options.max_exit,
+        )
+    )
+    check_top_k(options.top_k, model.metadata)
+    outcome = await front.classify(model, content, terms)
+    now = front.clock()
+    model.answered(outcome, terms, now)
+    return rendered(model, outcome, terms, now, options.top_k)
+
+
+def granted(options: Options, default: float | None) -> float:
+    """Latency budget in seconds; infinite for no limit."""
+    if options.latency_budget_ms is not None:
+        return options.latency_budget_ms / 1000
+    if default is None:
+        raise BudgetMissing("send latency_budget_ms, the time in ms for this answer, or inf for no limit")
+    return default
+
+
+def chosen(models: Models, name: str | None) -> Model:
+    try:
+        return models.get(name)
+    except UnknownModel as error:
+        raise InvalidParameter("model", str(error)) from error
+
+
+def check_top_k(top_k: int, metadata: Metadata) -> None:
+    if top_k > len(metadata.classes):
+        raise InvalidParameter("top_k", f"{top_k} labels are not to be had; there are {len(metadata.classes)}")
+
+
+def rendered(model: Model, outcome: Outcome, terms: Terms, now: float, top_k: int) -> Prediction:
+    metadata, elapsed = model.metadata, now - terms.arrival
+    top = labels(outcome.probabilities, metadata.classes, top_k)
+    assert outcome.reason is not None, "a job that goes on has no answer yet"
+    return Prediction(
+        label=top[0].label,
+        class_index=top[0].class_index,
+        confidence=top[0].probability,
+        top=top,
+        exit=Exit(
+            number=outcome.exit,
+            of=len(metadata.exits),
+            depth=round(metadata.depths[outcome.exit - 1], 4),
+            reason=outcome.reason,
+        ),
+        operating_point=terms.operating_point,
+        latency=Latency(
+            budget_ms=round(terms.budget * 1000, 3) if math.isfinite(terms.budget) else None,
+            elapsed_ms=round(elapsed * 1000, 3),
+            queue_ms=round(outcome.queue * 1000, 3),
+            compute_ms=round(outcome.compute * 1000, 3),
+            budget_met=elapsed <= terms.budget,
+        ),
+        model=ModelName(name=metadata.name, version=metadata.version),
+    )
+
+
+def labels(probabilities: NDArray[np.float32], classes: Sequence[str], top_k: int) -> list[Label]:
+    """The `top_k` most probable labels, best first."""
+    values = probabilities.tolist()
+    best = heapq.nlargest(top_k, range(len(values)), key=values.__getitem__)
+    return [Label(label=classes[index], class_index=index, probability=round(values[index], 6)) for index in best]
+
+
+def request_documentation() -> dict[str, Any]:
+    """The body and the parameters in OpenAPI, written by hand since both kinds of body share one path."""
+    properties = Options.model_json_schema()["properties"]
+    form = {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": {"type": "string", "format": "binary"}, **properties},
+    }
+    raw = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "schema": schema, "description": schema.get("description", "")}
+            for name, schema in properties.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "image/png": raw,
+                "image/jpeg": raw,
+                "application/octet-stream": raw,
+            },
+        },
+    }

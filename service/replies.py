@@ -1,0 +1,71 @@
+"""How outcomes come from the engine's thread to those who wait for them on an event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from service.errors import RequestError
+from service.jobs import Job, Outcome
+
+
+class FinalOutcome:
+    """The last outcome of a job, or the error, as a future."""
+
+    wants_all = False
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def done(self) -> bool:
+        return self.future.done()
+
+    def put(self, outcome: Outcome | RequestError) -> None:
+        if self.future.done():
+            return
+        if isinstance(outcome, Outcome):
+            self.future.set_result(outcome)
+        else:
+            self.future.set_exception(outcome)
+
+
+class EveryOutcome:
+    """All outcomes of a job, exit by exit, to iterate over; the last one has a reason. Raises RequestError instead.
+
+    `close` says that nobody listens any more.
+    """
+
+    wants_all = True
+
+    def __init__(self) -> None:
+        self._outcomes: asyncio.Queue[Outcome | RequestError] = asyncio.Queue()
+        self._closed = False
+
+    def done(self) -> bool:
+        return self._closed
+
+    def put(self, outcome: Outcome | RequestError) -> None:
+        self._outcomes.put_nowait(outcome)
+
+    def close(self) -> None:
+        self._closed = True
+
+    async def __aiter__(self) -> AsyncIterator[Outcome]:
+        while not self._closed:
+            outcome = await self._outcomes.get()
+            if isinstance(outcome, RequestError):
+                raise outcome
+            self._closed = outcome.reason is not None
+            yield outcome
+
+
+class ReplyBridge:
+    """Carries the outcomes of a batch from the engine's thread to the event loop, in one hop."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def deliver(self, outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
+        self.loop.call_soon_threadsafe(settle, outcomes)
+
+
+def settle(outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
+    for job, outcome in outcomes:
+        job.reply.put(outcome)
