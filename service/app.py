@@ -19,7 +19,7 @@ from service.engine import Engine, Network
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.model import Model
-from service.protocols import failures, models, operations, predict
+from service.protocols import failures, models, operations, predict, stream
 from service.protocols.bodies import BodyLimits
 from service.protocols.front import Front
 from service.protocols.timing import RequestTiming
@@ -92,6 +92,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     )
     app.state.lifecycle = lifecycle
     predict.add_routes(app, front)
+    stream.add_routes(app, front)
     models.add_routes(app, front)
     operations.add_routes(app, lifecycle, metrics.registry)
     failures.add_handlers(app, metrics)

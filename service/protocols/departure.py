@@ -15,10 +15,13 @@ class Departed(Exception):
 
 
 class CancelledOnDeparture:
-    """Cancel what runs inside if it takes long and the client leaves, and raise Departed. The body must be read."""
+    """Cancel what runs inside if the client leaves, and raise Departed. The body must be read.
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    The client is watched from `after` so many seconds on.
+    """
+
+    def __init__(self, request: Request, after: float = SOON) -> None:
+        self.request, self.after = request, after
         self.watcher: asyncio.Task[None] | None = None
         self.departed = False
 
@@ -26,7 +29,7 @@ class CancelledOnDeparture:
         task = asyncio.current_task()
         assert task is not None
         self.task = task
-        self.timer = asyncio.get_running_loop().call_later(SOON, self.begin)
+        self.timer = asyncio.get_running_loop().call_later(self.after, self.begin)
 
     def begin(self) -> None:
         self.watcher = asyncio.get_running_loop().create_task(self.watch())

@@ -83,24 +83,22 @@ def add_routes(app: FastAPI, front: Front) -> None:
 
 async def answer(front: Front, request: Request, content: bytes, options: Options) -> Prediction:
     """Raises RequestError."""
-    front.lifecycle.check_ready()
-    budget = granted(options, front.default_budget)
-    model = chosen(front.models, options.model)
-    request.state.model = model.id.name
-    terms = model.check(
-        Ask(
-            request.state.arrival,
-            budget,
-            options.operating_point,
-            options.confidence_threshold,
-            options.max_exit,
-        )
-    )
-    check_top_k(options.top_k, model.metadata)
+    model, terms = agreed(front, request, options)
     outcome = await front.classify(model, content, terms)
     now = front.clock()
     model.answered(outcome, terms, now)
     return rendered(model, outcome, terms, now, options.top_k)
+
+
+def agreed(front: Front, request: Request, options: Options) -> tuple[Model, Terms]:
+    """The model that a request names, and what it can have of it. Raises RequestError."""
+    front.lifecycle.check_ready()
+    budget = granted(options, front.default_budget)
+    model = chosen(front.models, options.model)
+    request.state.model = model.id.name
+    ask = Ask(request.state.arrival, budget, options.operating_point, options.confidence_threshold, options.max_exit)
+    check_top_k(options.top_k, model.metadata)
+    return model, model.check(ask)
 
 
 def granted(options: Options, default: float | None) -> float:

@@ -86,6 +86,34 @@ class Prediction(BaseModel):
     )
 
 
+class StepExit(BaseModel):
+    number: int = Field(description="exit that was reached, from 1")
+    of: int = Field(description="exits of the network")
+    depth: float = Field(description="share of the whole network's multiply-accumulates spent, 0-1")
+    reason: Reason | None = Field(description="why it stops there; null where it goes on")
+
+
+class StepLatency(BaseModel):
+    budget_ms: float | None = Field(description="what the request granted; null for no limit")
+    elapsed_ms: float = Field(description="from the arrival of the request to this event")
+    left_ms: float | None = Field(description="of the budget; null for no limit")
+    compute_ms: float = Field(description="in the stages of the network so far")
+
+
+class Step(BaseModel):
+    """What one exit says of the image, as an event of a stream."""
+
+    label: str
+    class_index: int
+    confidence: float = Field(description="calibrated probability of the label")
+    top: list[Label]
+    exit: StepExit
+    would_answer: bool = Field(description="here /predict would have stopped, with the same options")
+    final: bool = Field(description="no event follows")
+    latency: StepLatency
+    model: ModelName
+
+
 class ExitDescription(BaseModel):
     """`accuracy` and `ece` (expected calibration error) of its answer on held-out images, 0-1."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COUNTED = ("/predict",)
+COUNTED = ("/predict", "/predict/stream")
 
 
 class RequestTiming:
