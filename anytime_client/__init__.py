@@ -6,6 +6,6 @@ except ModuleNotFoundError as missing:
     raise ModuleNotFoundError("the client needs httpx and rich, the extra client") from missing
 
 from anytime_client.client import AsyncClient, Client
-from anytime_client.conversation import Options, Prediction, Refused, ServerError, Unreachable
+from anytime_client.conversation import Options, Prediction, Refused, ServerError, Step, Unreachable
 
-__all__ = ["AsyncClient", "Client", "Options", "Prediction", "Refused", "ServerError", "Unreachable"]
+__all__ = ["AsyncClient", "Client", "Options", "Prediction", "Refused", "ServerError", "Step", "Unreachable"]

@@ -8,11 +8,13 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from anytime_client.client import URL, Answer, Client
-from anytime_client.conversation import Options, Prediction
+from anytime_client.conversation import Options, Prediction, ServerError, Step, Unreachable
 
 SHOWN_AT_ONCE = 10  # more files than these have a progress bar
 
@@ -37,6 +39,7 @@ class Ask(BaseSettings):
     model: str | None = Field(None, description="name of the model; none: the server's default")
     concurrency: int = Field(8, ge=1, description="images that are asked about at once")
     retries: int = Field(3, ge=0, description="attempts after the first, where there is time for them")
+    stream: CliImplicitFlag[bool] = Field(False, description="show what each exit says, as it is reached")
     json_lines: CliImplicitFlag[bool] = Field(False, description="print a line of JSON per image in place of a table")
 
     def options(self) -> Options:
@@ -53,43 +56,64 @@ class Ask(BaseSettings):
 def main() -> None:
     asked = CliApp.run(Ask)
     with Client(asked.url, options=asked.options()) as client:
-        answers: Iterable[Answer] = client.predict_many(asked.images, concurrency=asked.concurrency)
-        if len(asked.images) > SHOWN_AT_ONCE:
-            answers = track(answers, "asking", len(asked.images), console=Console(stderr=True), transient=True)
-        table = None if asked.json_lines else header()
-        failed = False
-        for path, answer in zip(asked.images, answers, strict=True):
-            failed |= not isinstance(answer, Prediction)
-            if table is None:
-                print(json.dumps({"image": str(path), **document(answer)}))
-            else:
-                table.add_row(str(path), *cells(answer))
-    if table is not None:
+        good = streamed(asked, client) if asked.stream else answered(asked, client)
+    sys.exit(0 if good else 1)
+
+
+def answered(asked: Ask, client: Client) -> bool:
+    """Print an answer per image; whether there was one for each."""
+    answers: Iterable[Answer] = client.predict_many(asked.images, concurrency=asked.concurrency)
+    if len(asked.images) > SHOWN_AT_ONCE:
+        answers = track(answers, "asking", len(asked.images), console=Console(stderr=True), transient=True)
+    table, good = table_of("image"), True
+    for path, answer in zip(asked.images, answers, strict=True):
+        good &= isinstance(answer, Prediction)
+        if asked.json_lines:
+            print(json.dumps({"image": str(path), **document(answer)}))
+        table.add_row(str(path), *cells(answer))
+    if not asked.json_lines:
         Console().print(table)
-    sys.exit(1 if failed else 0)
+    return good
 
 
-def header() -> Table:
-    table = Table("image", "label", "confidence", "exit", "depth", "reason", "ms", box=None, header_style="bold")
+def streamed(asked: Ask, client: Client) -> bool:
+    """Print each step as it comes, one image after the other; whether all came to an end."""
+    good = True
+    for path in asked.images:
+        table = table_of(str(path))
+        try:
+            with Live(table, console=Console(), refresh_per_second=60, transient=asked.json_lines):
+                for step in client.stream(path):
+                    if asked.json_lines:
+                        print(json.dumps({"image": str(path), **step.document}), flush=True)
+                    else:
+                        table.add_row("→" if step.would_answer else "", *cells(step))
+        except (ServerError, Unreachable, OSError) as error:
+            Console(stderr=True).print(f"{path}: {type(error).__name__}: {error}", style="red", markup=False)
+            good = False
+    return good
+
+
+def table_of(first: str) -> Table:
+    table = Table(first, "label", "confidence", "exit", "depth", "reason", "ms", box=None, header_style="bold")
     for column in (2, 4, 6):
         table.columns[column].justify = "right"
     return table
 
 
-def cells(answer: Answer) -> list[str]:
-    if not isinstance(answer, Prediction):
-        return [f"[red]{type(answer).__name__}[/red]", "", "", "", str(answer), ""]
-    label, *others = (
-        f"{label} {probability:.1%}" if len(answer.top) > 1 else label for label, probability in answer.top
-    )
-    late = "" if answer.budget_met else " late"
+def cells(answer: Answer | Step) -> list[str]:
+    if not isinstance(answer, Prediction | Step):
+        return [f"[red]{type(answer).__name__}[/red]", "", "", "", escape(str(answer)), ""]
+    several = len(answer.top) > 1
+    labels = [f"{label} {probability:.1%}" if several else label for label, probability in answer.top]
+    late = isinstance(answer, Prediction) and not answer.budget_met
     return [
-        "\n".join([label, *others]),
+        escape("\n".join(labels)),
         f"{answer.confidence:.1%}",
         f"{answer.exit} of {answer.exits}",
         f"{answer.depth:.3f}",
-        answer.reason,
-        f"{answer.elapsed_ms:.1f}{late}",
+        answer.reason or "",
+        f"{answer.elapsed_ms:.1f}{' late' if late else ''}",
     ]
 
 

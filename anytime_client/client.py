@@ -10,7 +10,18 @@ from typing import Self
 
 import httpx
 
-from anytime_client.conversation import Options, Prediction, Send, ServerError, Unreachable, Wait, converse
+from anytime_client.conversation import (
+    Events,
+    Options,
+    Prediction,
+    Send,
+    ServerError,
+    Step,
+    Unreachable,
+    Wait,
+    converse,
+    explained,
+)
 
 URL = "http://127.0.0.1:8000"
 Image = bytes | Path
@@ -46,6 +57,24 @@ class Client:
             return self.http.post(self.url + step.path, params=step.query, content=step.content, timeout=step.timeout)
         except httpx.TransportError as error:
             return error
+
+    def stream(self, image: Image, options: Options | None = None) -> Iterator[Step]:
+        """A step at each exit that is reached, the last one with a reason. To leave the loop ends the work.
+
+        Asked once, whatever `retries` says. Raises as `predict` does.
+        """
+        query, events = (options or self.options).query(), Events()
+        url = f"{self.url}/predict/stream"
+        try:
+            with self.http.stream("POST", url, params=query, content=content(image), timeout=None) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise explained(response)
+                for line in response.iter_lines():
+                    if step := events.step(line):
+                        yield step
+        except httpx.TransportError as error:
+            raise explained(error) from error
 
     def predict_many(
         self, images: Iterable[Image], options: Options | None = None, concurrency: int = 8
@@ -102,6 +131,21 @@ class AsyncClient:
             )
         except httpx.TransportError as error:
             return error
+
+    async def stream(self, image: Image, options: Options | None = None) -> AsyncIterator[Step]:
+        """A step at each exit that is reached, the last one with a reason. To close the iterator ends the work."""
+        query, events = (options or self.options).query(), Events()
+        url, body = f"{self.url}/predict/stream", await asyncio.to_thread(content, image)
+        try:
+            async with self.http.stream("POST", url, params=query, content=body, timeout=None) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise explained(response)
+                async for line in response.aiter_lines():
+                    if step := events.step(line):
+                        yield step
+        except httpx.TransportError as error:
+            raise explained(error) from error
 
     async def predict_many(
         self, images: Iterable[Image], options: Options | None = None, concurrency: int = 8

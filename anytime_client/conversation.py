@@ -4,6 +4,7 @@ Both clients drive the same generator, so that there is one rule about time: the
 and an attempt gets what is left of it.
 """
 
+import json
 import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -53,9 +54,10 @@ class Options:
     model: str | None = None
     retries: int = 3
 
-    def query(self, left_ms: float | None) -> dict[str, str]:
+    def query(self, left_ms: float | None = None) -> dict[str, str]:
+        """`left_ms`: of the budget; None for all of it."""
         given = {
-            "latency_budget_ms": left_ms,
+            "latency_budget_ms": self.budget_ms if left_ms is None else left_ms,
             "operating_point": self.operating_point,
             "confidence_threshold": self.confidence_threshold,
             "max_exit": self.max_exit,
@@ -88,6 +90,27 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Step:
+    """What one exit says, as a stream goes on. `reason`: why it stops there, None where it goes on.
+
+    `would_answer`: without a stream this would have been the answer. `left_ms`: of the budget, None without a limit.
+    """
+
+    label: str
+    class_index: int
+    confidence: float
+    top: list[tuple[str, float]]
+    exit: int
+    exits: int
+    depth: float
+    reason: str | None
+    would_answer: bool
+    elapsed_ms: float
+    left_ms: float | None
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Send:
     """A POST to `path`; `timeout` in seconds, None for no limit."""
 
@@ -115,8 +138,12 @@ def converse(image: bytes, options: Options, clock: Callable[[], float], grace: 
     deadline = math.inf if budget is None else clock() + budget
     for attempt in range(1, options.retries + 2):
         left = deadline - clock()
-        sent = None if budget is None else left * 1000
-        response = yield Send("/predict", options.query(sent), image, None if math.isinf(left) else left + grace)
+        response = yield Send(
+            "/predict",
+            options.query(None if budget is None else left * 1000),
+            image,
+            None if math.isinf(left) else left + grace,
+        )
         if isinstance(response, httpx.Response) and response.status_code == 200:
             return prediction(response.json(), attempt)
         failure = explained(response)
@@ -156,6 +183,39 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         if (value := headers.get(name, "")).isdigit():
             return int(value) * unit
     return None
+
+
+class Events:
+    """Server-sent events, line by line, to steps."""
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    def step(self, line: str) -> Step | None:
+        """What the line completes. Raises ServerError where it says that the server failed."""
+        field, _, value = line.partition(": ")
+        if field == "event":
+            self.name = value
+        if field != "data":
+            return None
+        document = json.loads(value)
+        if self.name == "error":
+            raise ServerError(200, document["code"], document["message"])
+        exit_, latency = document["exit"], document["latency"]
+        return Step(
+            label=document["label"],
+            class_index=document["class_index"],
+            confidence=document["confidence"],
+            top=[(one["label"], one["probability"]) for one in document["top"]],
+            exit=exit_["number"],
+            exits=exit_["of"],
+            depth=exit_["depth"],
+            reason=exit_["reason"],
+            would_answer=document["would_answer"],
+            elapsed_ms=latency["elapsed_ms"],
+            left_ms=latency["left_ms"],
+            document=document,
+        )
 
 
 def prediction(document: Mapping[str, Any], attempts: int) -> Prediction:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from anytime_client import AsyncClient, Client, Options, Prediction, ServerError, Unreachable
+from anytime_client import AsyncClient, Client, Options, Prediction, ServerError, Step, Unreachable
 from benchmarks.server import Server
 
 BOOT = Path(__file__).parents[1] / "data" / "ankle-boot.png"
@@ -37,6 +37,39 @@ def test_one_image_and_many(server: Server, tmp_path: Path) -> None:
         assert kinds == [Prediction, Prediction, ServerError, FileNotFoundError, Prediction]
         assert answers[0].label == answers[4].label == "Ankle boot"
         assert answers[2].code == "not_an_image"
+
+
+def test_steps_are_those_of_the_stream_and_one_of_them_is_the_answer(server: Server) -> None:
+    with Client(server.url, options=OPTIONS) as client:
+        answer, steps = client.predict(BOOT), list(client.stream(BOOT))
+
+    async def asynchronous() -> list[Step]:
+        async with AsyncClient(server.url, options=OPTIONS) as client:
+            return [step async for step in client.stream(BOOT)]
+
+    for found in (steps, asyncio.run(asynchronous())):
+        assert [step.exit for step in found] == [1, 2, 3, 4]
+        assert [step.reason for step in found] == [None, None, None, "final"]
+        (would,) = [step for step in found if step.would_answer]
+        assert (would.exit, would.label) == (answer.exit, "Ankle boot")
+        assert all(0 < step.left_ms < 5000 for step in found)
+
+
+def test_a_stream_that_is_refused_raises(server: Server) -> None:
+    with Client(server.url, options=OPTIONS) as client, pytest.raises(ServerError, match="not_an_image"):
+        list(client.stream(b"no picture"))
+    with Client("http://127.0.0.1:9") as client, pytest.raises(Unreachable, match="ConnectError"):
+        list(client.stream(BOOT))
+
+
+def test_the_command_shows_a_stream(server: Server, tmp_path: Path) -> None:
+    done = run(BOOT, tmp_path / "nowhere.png", "--url", server.url, "--budget-ms", 5000, "--stream")
+    assert done.returncode == 1
+    assert done.stdout.count("Ankle boot") == 4
+    assert "→" in done.stdout
+    assert "FileNotFoundError" in done.stderr
+    lines = run(BOOT, "--url", server.url, "--budget-ms", 5000, "--stream", "--json-lines").stdout.splitlines()
+    assert [json.loads(line)["exit"]["number"] for line in lines if line] == [1, 2, 3, 4]
 
 
 def test_no_server_is_said(server: Server) -> None:
