@@ -57,6 +57,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         clock,
         BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000),
         None if settings.default_budget_ms is None else settings.default_budget_ms / 1000,
+        settings.trust_request_start,
     )
 
     @asynccontextmanager

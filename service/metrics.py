@@ -100,9 +100,11 @@ class ModelMetrics:
         self._size[stage - 1].observe(size)
 
     def observe_answer(
-        self, outcome: Outcome, operating_point: str | None, *, elapsed: float, budget: float | None
+        self, outcome: Outcome, operating_point: str | None, *, elapsed: float, budget: float | None, left: float
     ) -> None:
-        """One answer. Durations in seconds; `budget` is None for a client without a limit."""
+        """One answer. Durations in seconds; `budget` is None for a client without a limit, else `left` is what is left
+        of it.
+        """
         exit, reason = outcome.exit, outcome.reason
         assert reason is not None, "a job that goes on has no answer yet"
         self._exits[exit, reason].inc()
@@ -114,6 +116,6 @@ class ModelMetrics:
         self._request.observe(elapsed)
         if budget is not None:
             self._budget.observe(budget)
-            self._slack.observe(budget - elapsed)
-            if elapsed > budget:
+            self._slack.observe(left)
+            if left < 0:
                 self._missed.inc()

@@ -16,7 +16,8 @@ from service.times import StageTimes
 class Ask:
     """What a request wants.
 
-    `budget`: seconds from `arrival`, infinite for no limit. `threshold`: at every exit, instead of an operating point.
+    `budget`: seconds, infinite for no limit, of which `spent` were gone at `arrival`. `threshold`: at every exit,
+    instead of an operating point.
     """
 
     arrival: float
@@ -24,6 +25,11 @@ class Ask:
     operating_point: str | None = None
     threshold: float | None = None
     max_exit: int | None = None
+    spent: float = 0.0
+
+    @property
+    def left(self) -> float:
+        return self.budget - self.spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +41,11 @@ class Terms:
     operating_point: str | None
     thresholds: tuple[float, ...]
     max_exit: int
+    spent: float = 0.0
 
     @property
     def deadline(self) -> float:
-        return self.arrival + self.budget
+        return self.arrival + self.budget - self.spent
 
 
 @dataclass
@@ -66,11 +73,12 @@ class Model:
 
     def check(self, ask: Ask) -> Terms:
         """Raises BudgetTooSmall, or InvalidParameter that names what is wrong."""
-        if ask.budget < self.min_budget:
+        if ask.left < self.min_budget:
             need = f"exit 1 needs {self.min_budget * 1000:.2f} ms here"
-            raise BudgetTooSmall(f"latency_budget_ms {ask.budget * 1000:g} is too small: {need}")
+            left = f", of which {ask.spent * 1000:.2f} are spent," if ask.spent else ""
+            raise BudgetTooSmall(f"latency_budget_ms {ask.budget * 1000:g}{left} is too small: {need}")
         point, thresholds = self._thresholds(ask)
-        return Terms(ask.arrival, ask.budget, point, thresholds, self._max_exit(ask.max_exit))
+        return Terms(ask.arrival, ask.budget, point, thresholds, self._max_exit(ask.max_exit), ask.spent)
 
     def submit(self, image: Tensor, terms: Terms, reply: Reply) -> Job:
         """`image`: C×H×W, normalised. Raises RequestError where it is refused."""
@@ -86,7 +94,8 @@ class Model:
         """Count a last outcome that is on its way to the client."""
         self.times.delivery.add(now - outcome.finished, now)
         budget = terms.budget if math.isfinite(terms.budget) else None
-        self.metrics.observe_answer(outcome, terms.operating_point, elapsed=now - terms.arrival, budget=budget)
+        elapsed, left = now - terms.arrival, terms.deadline - now
+        self.metrics.observe_answer(outcome, terms.operating_point, elapsed=elapsed, budget=budget, left=left)
 
     def _thresholds(self, ask: Ask) -> tuple[str | None, tuple[float, ...]]:
         points = self.metadata.operating_points

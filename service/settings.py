@@ -31,6 +31,11 @@ class Settings(BaseSettings):
         description="addresses and networks, separated by commas, of proxies whose X-Forwarded-For and "
         "X-Forwarded-Proto are believed; * for any. None unless given",
     )
+    trust_request_start: bool = Field(
+        False,
+        description="believe X-Request-Start, in which a gateway says when it got a request: the time since then is "
+        "taken from the budget. The clocks of the two must agree",
+    )
     cors_origins: str = Field(
         "",
         pattern=r"^(\*|https?://[^/,\s]+(,\s*https?://[^/,\s]+)*)?$",

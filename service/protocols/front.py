@@ -4,15 +4,18 @@ import asyncio
 import io
 import math
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
+from starlette.requests import Request
 
 from service.decoder import Decoder
 from service.jobs import Outcome
 from service.lifecycle import Lifecycle
 from service.model import Model, Terms
+from service.protocols import start
 from service.protocols.bodies import BodyLimits
 from service.registry import Models
 from service.replies import FinalOutcome
@@ -23,7 +26,10 @@ TRIALS = 20
 
 @dataclass(frozen=True)
 class Front:
-    """`default_budget`: seconds, for requests that name none; without it they are refused."""
+    """`default_budget`: seconds, for requests that name none; without it they are refused.
+
+    `trusts_request_start`: a gateway in front says in `X-Request-Start` when it got the request.
+    """
 
     models: Models
     lifecycle: Lifecycle
@@ -31,6 +37,18 @@ class Front:
     clock: Callable[[], float]
     limits: BodyLimits
     default_budget: float | None = None
+    trusts_request_start: bool = False
+
+    def spent(self, request: Request) -> float:
+        """Seconds from what `X-Request-Start` says to the request's arrival, where that header is trusted.
+
+        Raises InvalidParameter where it says nothing that can be read.
+        """
+        header = request.headers.get("x-request-start") if self.trusts_request_start else None
+        if header is None:
+            return 0.0
+        arrival: float = time.time() - (self.clock() - request.state.arrival)
+        return max(0.0, arrival - start.seconds(header))
 
     async def classify(self, model: Model, content: bytes, terms: Terms) -> Outcome:
         """The answer to the bytes of an image. Raises RequestError."""

@@ -96,7 +96,14 @@ def agreed(front: Front, request: Request, options: Options) -> tuple[Model, Ter
     budget = granted(options, front.default_budget)
     model = chosen(front.models, options.model)
     request.state.model = model.id.name
-    ask = Ask(request.state.arrival, budget, options.operating_point, options.confidence_threshold, options.max_exit)
+    ask = Ask(
+        request.state.arrival,
+        budget,
+        options.operating_point,
+        options.confidence_threshold,
+        options.max_exit,
+        options.spent_ms / 1000 + front.spent(request),
+    )
     check_top_k(options.top_k, model.metadata)
     return model, model.check(ask)
 
@@ -140,10 +147,11 @@ def rendered(model: Model, outcome: Outcome, terms: Terms, now: float, top_k: in
         operating_point=terms.operating_point,
         latency=Latency(
             budget_ms=round(terms.budget * 1000, 3) if math.isfinite(terms.budget) else None,
+            spent_ms=round(terms.spent * 1000, 3),
             elapsed_ms=round(elapsed * 1000, 3),
             queue_ms=round(outcome.queue * 1000, 3),
             compute_ms=round(outcome.compute * 1000, 3),
-            budget_met=elapsed <= terms.budget,
+            budget_met=now <= terms.deadline,
         ),
         model=ModelName(name=metadata.name, version=metadata.version),
     )

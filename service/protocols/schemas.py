@@ -15,6 +15,9 @@ class Options(BaseModel):
     latency_budget_ms: float | None = Field(
         None, gt=0, description="time in ms, from the arrival of the request to its answer; inf for no limit"
     )
+    spent_ms: float = Field(
+        0, ge=0, allow_inf_nan=False, description="time in ms of that budget that was gone when the request was sent"
+    )
     operating_point: str | None = Field(None, description="named thresholds of the artifact; default: its own default")
     confidence_threshold: float | None = Field(
         None, ge=0, le=1, description="stop at the first exit this confident; overrides the operating point"
@@ -41,6 +44,7 @@ class Exit(BaseModel):
 
 class Latency(BaseModel):
     budget_ms: float | None = Field(description="what the request granted; null for no limit")
+    spent_ms: float = Field(description="of the budget, said to be gone before the request arrived")
     elapsed_ms: float = Field(description="from the arrival of the request to this answer")
     queue_ms: float = Field(description="from admission to the start of stage 1")
     compute_ms: float = Field(description="in the stages of the network")
@@ -75,6 +79,7 @@ class Prediction(BaseModel):
                 "operating_point": "balanced",
                 "latency": {
                     "budget_ms": 20.0,
+                    "spent_ms": 0.0,
                     "elapsed_ms": 1.9,
                     "queue_ms": 0.1,
                     "compute_ms": 1.2,
@@ -95,6 +100,7 @@ class StepExit(BaseModel):
 
 class StepLatency(BaseModel):
     budget_ms: float | None = Field(description="what the request granted; null for no limit")
+    spent_ms: float = Field(description="of the budget, said to be gone before the request arrived")
     elapsed_ms: float = Field(description="from the arrival of the request to this event")
     left_ms: float | None = Field(description="of the budget; null for no limit")
     compute_ms: float = Field(description="in the stages of the network so far")

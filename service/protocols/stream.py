@@ -119,6 +119,7 @@ def described(outcome: Outcome, model: Model, terms: Terms, now: float, top_k: i
         final=outcome.reason is not None,
         latency=StepLatency(
             budget_ms=round(terms.budget * 1000, 3) if limited else None,
+            spent_ms=round(terms.spent * 1000, 3),
             elapsed_ms=round((now - terms.arrival) * 1000, 3),
             left_ms=round((terms.deadline - now) * 1000, 3) if limited else None,
             compute_ms=round(outcome.compute * 1000, 3),
