@@ -212,7 +212,8 @@ class Attempted(Dataset[Tensor | BrokenFile]):
 
 def stacked(batch: list[Tensor | BrokenFile]) -> Tensor | list[BrokenFile]:
     """The images of a batch, or the files in it that have none."""
-    return [image for image in batch if isinstance(image, BrokenFile)] or torch.stack(batch)
+    broken = [image for image in batch if isinstance(image, BrokenFile)]
+    return broken or torch.stack([image for image in batch if isinstance(image, Tensor)])
 
 
 def broken_file(path: str, error: Exception) -> BrokenFile:

@@ -11,6 +11,7 @@ from torchvision.datasets import FashionMNIST, ImageNet
 from torchvision.datasets.imagenet import load_meta_file
 from torchvision.datasets.utils import extract_archive
 
+from decoding import Resize
 from training import cifar, manifest
 from training.backbones import made_for
 from training.config import IN_FILES, TrainConfig
@@ -109,11 +110,11 @@ def split(train: Half, config: TrainConfig, origin: Origin | None) -> Splits:
     validation = in_memory(images.subset(order[: config.validation]), config)
     if isinstance(chosen, Files) and not chosen.random_crop:
         chosen = in_memory(chosen, config)
-    if config.dataset in IN_FILES:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if config.dataset in IN_FILES or isinstance(chosen, Files):
+        mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
     else:
         mean, std = statistics(chosen.pixels)
-    resize = "center_crop" if config.crop == "resized" else "bilinear"
+    resize: Resize = "center_crop" if config.crop == "resized" else "bilinear"
     return Splits(chosen, validation, train.classes, mean, std, resize, found)
 
 

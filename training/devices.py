@@ -62,10 +62,14 @@ class SharedBatchNorm(nn.BatchNorm2d):
         mean = SumOverProcesses.apply(precise.mean(dim=(0, 2, 3))) / processes
         centred = precise - mean.view(1, -1, 1, 1)
         variance = SumOverProcesses.apply(centred.square().mean(dim=(0, 2, 3))) / processes
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         with torch.no_grad():
             count = processes * x.numel() // x.shape[1]
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-            self.num_batches_tracked += 1
+            self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(x.dtype)

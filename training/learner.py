@@ -36,7 +36,9 @@ class Learner:
     @property
     def evaluated(self) -> MultiExitNetwork:
         """The network to evaluate: with averaged weights where there are any."""
-        return self.averaged.module if self.averaged else self.network
+        found = self.averaged.module if self.averaged else self.network
+        assert isinstance(found, MultiExitNetwork)
+        return found
 
     def step(self, images: Tensor, labels: Tensor, learning_rate: float, progress: float = 1.0) -> Tensor:
         """One step on this process' share of a batch; returns the loss there, detached.

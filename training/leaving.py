@@ -46,7 +46,7 @@ def figures(logits: Tensor, labels: Tensor, depths: Sequence[float], policy: Pol
     """
     confidences, right = judged(logits, labels, policy.temperatures)
     mean_depths, accuracies = walk(confidences, right, depths)
-    at = int((policy.threshold == THRESHOLDS).nonzero())
+    at = int(THRESHOLDS.eq(policy.threshold).nonzero())
     order = mean_depths.argsort(stable=True)
     x, y = mean_depths[order], accuracies[order]
     width = x[-1] - x[0]

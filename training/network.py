@@ -143,8 +143,9 @@ def build(config: TrainConfig, image_shape: Shape, classes: int) -> MultiExitNet
 def feature_shapes(sections: list[nn.Sequential], image_shape: Shape) -> list[Shape]:
     """C×H×W after each section."""
     x = torch.zeros(1, *image_shape)
-    shapes = []
+    shapes: list[Shape] = []
     for section in sections:
         x = macs(section, x)[1]
-        shapes.append(tuple(x.shape[1:]))
+        channels, height, width = x.shape[1:]
+        shapes.append((channels, height, width))
     return shapes

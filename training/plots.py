@@ -33,7 +33,7 @@ def plot(rows: list[Row], folder: Path) -> dict[str, Path]:
         figure = Figure(figsize=(7 * len(networks), 4.5 * lines), layout="constrained")
         panels = figure.subplots(lines, len(networks), squeeze=False)
         for column, (network, members) in enumerate(networks.items()):
-            draw(panels[:, column], members)
+            draw([*panels[:, column]], members)
             panels[0, column].set_title(network)
             panels[0, column].legend()
         found[title] = folder / file
@@ -64,7 +64,7 @@ def leaving(panels: Sequence[Axes], rows: list[Row]) -> None:
             panels[0].plot(macs, [100 * share for share in shares], marker=marker, color=color_of(row), label=label)
     if rows[0].results[0]["settings"]["dataset"] == "cifar100":
         for (label, points), style in zip((ANYTIME | LEAVING).items(), ("s:", "D:", "D--", "^--"), strict=True):
-            panels[0].plot(points.keys(), points.values(), style, color="grey", markersize=4, label=label)
+            panels[0].plot([*points.keys()], [*points.values()], style, color="grey", markersize=4, label=label)
     panels[0].set(xlabel="million multiply-accumulates, mean", ylabel="accuracy, %")
 
 

@@ -13,6 +13,7 @@ from training.leaving import PROMISE
 from training.plots import plot
 from training.runs import Row, read
 
+AGAINST = "deep-supervision"
 SPLITS = ("validation", "test")
 
 
@@ -25,7 +26,7 @@ class ReportConfig(BaseSettings):
 
     runs: CliPositionalArg[list[Path]] = Field(description="folders of finished runs")
     out: Path = Field(Path("report"), description="folder for report.md, its tables as CSV, and the plots")
-    against: str = Field("deep-supervision", description="method that the others are compared with")
+    against: str = Field(AGAINST, description="method that the others are compared with")
 
 
 def report(config: ReportConfig) -> None:

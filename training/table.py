@@ -12,7 +12,7 @@ from training.config import TrainConfig
 from training.devices import leads
 from training.logs import RESULTS
 from training.recipes import METHODS
-from training.report import ReportConfig, report
+from training.report import AGAINST, ReportConfig, report
 from training.train import CHECKPOINT, train
 
 
@@ -49,7 +49,8 @@ def table(config: TableConfig) -> None:
 
     What the first run measures to be fastest holds for all of them.
     """
-    folders, measured = [], []
+    folders: list[Path] = []
+    measured: list[str] = []
     for seed in range(config.seeds):
         for method in config.methods:
             run = config.out / f"{method}-{seed}"
@@ -60,7 +61,7 @@ def table(config: TableConfig) -> None:
             measured = [f"--{name}={settings[name]}" for name in sorted(MEASURED)]
             folders.append(run)
     if leads():
-        report(ReportConfig(runs=folders, out=config.out))
+        report(ReportConfig(runs=folders, out=config.out, against=AGAINST))
 
 
 def trained(config: TrainConfig) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -51,6 +52,7 @@ def train(config: TrainConfig) -> Checkpoint:
             splits, test_images = datasets.load_checked(config, origin)
         else:
             splits = datasets.load(config, origin)
+    assert splits.manifest is not None
     packed = splits.manifest.packed()
     images = splits.train.to(fabric.device)
     augment = Augmentation(config, splits)
@@ -66,6 +68,7 @@ def train(config: TrainConfig) -> Checkpoint:
     sample = next(splits.inputs(splits.validation, config.batch_size // fabric.world_size)).to(fabric.device)
     labels = splits.validation.labels[: len(sample)].to(fabric.device)
     chosen = fabric.broadcast(speed.choose(config, network, loss, sample, labels) if leader else None)
+    assert chosen is not None
     config = config.model_copy(update={"precision": chosen.precision, "layout": chosen.layout})
 
     # What learns, and how far it has come.
@@ -75,7 +78,7 @@ def train(config: TrainConfig) -> Checkpoint:
         learner.restore(before)
         done, total, seconds, history = before.step, total + before.loss, before.seconds, before.history
 
-    def save(results: dict | None = None) -> None:
+    def save(results: dict[str, Any] | None = None) -> None:
         Checkpoint(
             config=config.model_dump(mode="json"),
             image_shape=splits.image_shape,
@@ -112,7 +115,9 @@ def train(config: TrainConfig) -> Checkpoint:
             done += 1
             last = step + 1 == steps
             if last or (step + 1) % config.save_steps == 0:
-                total = fabric.all_reduce(total)
+                reduced = fabric.all_reduce(total)
+                assert isinstance(reduced, torch.Tensor)
+                total = reduced
                 seconds = time.perf_counter() - start
                 if leader and not last:
                     save()
@@ -132,6 +137,7 @@ def train(config: TrainConfig) -> Checkpoint:
 
     # The end: the only look at the test set.
     if leader:
+        assert test_images is not None
         validation, test = logs.last_figures(learner.evaluated, splits, test_images)
         results = logs.results(config, network, splits, history, validation, test)
         logs.write_results(config.out, results)

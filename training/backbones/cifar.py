@@ -101,7 +101,7 @@ def wide_resnet(depth: int, factor: int, layout: Layout) -> Backbone:
     ends = [depth, 2 * depth, 3 * depth]
     stem = conv3x3(layout.in_channels, 16, layout.stem_stride)
     classifier = linear(channels, layout.classes)
-    return initialised(Backbone(stem, blocks, ends, classifier, preactivated=True))
+    return initialised(Backbone(stem, [*blocks], ends, classifier, preactivated=True))
 
 
 class PyramidBottleneck(nn.Module):
@@ -140,7 +140,7 @@ def pyramidnet(depth: int, alpha: int, layout: Layout) -> Backbone:
         blocks.append(PyramidBottleneck(channels, planes, stride))
         channels = 4 * planes
     ends = [depth, 2 * depth, 3 * depth]
-    return initialised(Backbone(stem, blocks, ends, linear(channels, layout.classes), preactivated=True))
+    return initialised(Backbone(stem, [*blocks], ends, linear(channels, layout.classes), preactivated=True))
 
 
 def conv3x3(channels: int, out: int, stride: int = 1) -> nn.Conv2d:

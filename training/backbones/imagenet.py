@@ -1,6 +1,7 @@
 """torchvision's networks in their ImageNet forms, cut into blocks, with its weights or given ones."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -67,7 +68,7 @@ def replace_last_linear(model: nn.Module, classes: int) -> None:
     setattr(model.get_submodule(parent), attribute, nn.Linear(layer.in_features, classes))
 
 
-def in_parts(model: nn.Module) -> Backbone:
+def in_parts(model: Any) -> Backbone:
     if isinstance(model, ResNet):
         stages = [model.layer1, model.layer2, model.layer3, model.layer4]
         stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
