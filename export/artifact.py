@@ -17,6 +17,8 @@ from export.calibration import Calibration, calibrate, expected_calibration_erro
 from export.risk_control import Answers
 
 KEY = "anytime"
+MADE_FOR = {"fp32": "any", "int8": "cpu", "fp16": "cuda"}
+"""The device for which a precision is chosen, though any runs it."""
 FITTED = 0.3
 """Share of the held-out images on which calibration and paths of thresholds are fitted; promises are made on the rest,
 which needs the more: an accuracy loss of 0.1 points takes 3,000 images to promise at all."""
@@ -64,6 +66,8 @@ def metadata(network: Network, logits: Tensor, labels: Tensor) -> dict[str, Any]
         "confidence_edges": operating_points.EDGES,
         "operating_points": operating_points.choose(fit, test, depths),
         "default_operating_point": operating_points.DEFAULT,
+        "precision": network.provenance["precision"],
+        "device": MADE_FOR[network.provenance["precision"]],
         "provenance": {**network.provenance, "held_out": {"fitted": fitted, "promised": len(labels) - fitted}},
     }
 

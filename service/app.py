@@ -55,7 +55,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         lifecycle,
         Decoder(Limits(settings.max_pixels, settings.max_decoded_pixels), default_threads(), settings.max_queue, clock),
         clock,
-        BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000),
+        BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000, settings.max_images),
         None if settings.default_budget_ms is None else settings.default_budget_ms / 1000,
         settings.trust_request_start,
     )

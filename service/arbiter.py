@@ -7,27 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from service import policy
+from service.demand import Demand
 from service.errors import Overloaded, QueueFull
 from service.jobs import Job, ModelId, Reason
+from service.policy import Backlog
 from service.queues import ScheduledBatch, Stopped
 from service.scheduler import Scheduler
-
-WINDOW = 1.0
-"""Seconds over which it is averaged how much of the device a model asks for."""
-
-
-class Demand:
-    """Share of the device that exit 1 of a model's jobs, admitted or not, would take, each alone: about 0 to many."""
-
-    def __init__(self) -> None:
-        self._share = 0.0
-        self._at = -math.inf
-
-    def add(self, seconds: float, now: float) -> None:
-        self._share, self._at = self.share(now) + seconds / WINDOW, now
-
-    def share(self, now: float) -> float:
-        return self._share * math.exp((self._at - now) / WINDOW) if self._share else 0.0
 
 
 class Arbiter:
@@ -63,7 +48,7 @@ class Arbiter:
         scheduler, start = self.schedulers[job.model], max(now, self.busy_until)
         for each in self.schedulers.values():
             each.defer_late(start)
-        self.demands[job.model].add(scheduler.times.seconds(1, 1, now), now)
+        self.demands[job.model].add(scheduler.times.seconds(1, 1, now), job.deadline - now, now)
         if len(scheduler.fresh) >= scheduler.max_queue:
             clear = self._clear(scheduler, start, now)
             raise QueueFull(f"{scheduler.max_queue} jobs are waiting already; try again later", retry_after=clear)
@@ -93,7 +78,8 @@ class Arbiter:
         """What the engine, free at `now`, does next."""
         stopped: list[Stopped] = []
         while self._somebody_waits(now):
-            scheduler, stage, count = self._choose(now, stopped)
+            model, stage, count = self._choose(now, stopped)
+            scheduler = self.schedulers[model]
             jobs, judged = scheduler.draw(stage, count, self.busy_until, now)
             stopped += judged
             if jobs:
@@ -118,51 +104,71 @@ class Arbiter:
             each.defer_late(now)
         return not self.idle
 
-    def _choose(self, now: float, stopped: list[Stopped]) -> tuple[Scheduler, int, int]:
+    def _choose(self, now: float, stopped: list[Stopped]) -> tuple[ModelId, int, int]:
         """Whose stage runs, and with how many: the most urgent job's, unless it gains company there by waiting, or
         makes exit 1 of others late.
         """
-        waiting = [each for each in self.schedulers.values() if not each.idle]
-        scheduler = min(waiting, key=Scheduler.most_urgent)
+        waiting = [model for model, scheduler in self.schedulers.items() if not scheduler.idle]
+        model = min(waiting, key=lambda model: self.schedulers[model].most_urgent())
+        scheduler = self.schedulers[model]
         _, stage = scheduler.most_urgent()
         if stage == 1 or scheduler.gains_by_waiting(stage, now):
             return self._exit_1(now)
-        count = self._deeper_batch(scheduler, stage, now)
+        count = self._deeper_batch(model, stage, now)
         if count == 0:
             stopped += scheduler.draw_overdue(stage, now)
             return self._exit_1(now)
-        return scheduler, stage, count
+        return model, stage, count
 
-    def _exit_1(self, now: float) -> tuple[Scheduler, int, int]:
-        """The first step of what was planned when its jobs were admitted."""
-        schedulers = list(self.schedulers.values())
-        backlogs = [each.backlog(now) for each in schedulers]
-        chosen, count = policy.next_exit_1(backlogs, now + self._delivery(now), [0] * len(backlogs))
-        return schedulers[chosen], 1, count
+    def _exit_1(self, now: float) -> tuple[ModelId, int, int]:
+        """The first step of what was planned when its jobs were admitted; in a smaller batch where the plan allows it
+        and it would hold up others for long.
+        """
+        models = list(self.schedulers)
+        place, planned = policy.next_exit_1(self._backlogs(now), now + self._delivery(now), [0] * len(models))
+        model, count = models[place], planned
+        scheduler, longest = self.schedulers[model], self._longest(model, now)
+        while count > 1 and scheduler.times.seconds(1, count, now) > longest:
+            count = policy.fewer(count)
+        if count < planned and self._late(now, now, {model: count}) > self._late(now, now):
+            count = planned
+        return model, 1, count
 
-    def _deeper_batch(self, scheduler: Scheduler, stage: int, now: float) -> int:
+    def _deeper_batch(self, model: ModelId, stage: int, now: float) -> int:
         """How many run the stage together; none where that would make exit 1 late for somebody."""
-        count = scheduler.deeper_batch(stage, now + self._delivery(now), now)
+        scheduler = self.schedulers[model]
+        count = scheduler.deeper_batch(stage, now + self._delivery(now), self._longest(model, now), now)
         if self._fresh:
             unavoidable = self._late(now, now)
             while count and self._late(now + scheduler.times.seconds(stage, count, now), now) > unavoidable:
                 count = policy.fewer(count)
         return count
 
+    def _longest(self, model: ModelId, now: float) -> float:
+        """Most seconds for which a batch should hold up the other models: half of what their jobs have to spare."""
+        others = [(other, demand) for other, demand in self.demands.items() if other != model and demand.active(now)]
+        spare = [demand.budget - self.schedulers[other].times.seconds(1, 1, now) for other, demand in others]
+        return min(spare, default=math.inf) * policy.ROOM
+
     @property
     def _fresh(self) -> int:
         """Jobs of all models that wait for exit 1."""
         return sum(len(each.fresh) for each in self.schedulers.values())
 
+    def _backlogs(self, now: float) -> list[Backlog]:
+        return [each.backlog(now) for each in self.schedulers.values()]
+
     def _completion_times(self, start: float, now: float) -> list[list[float]]:
         """When exit 1 answers each who waits for it, by model, if the engine does nothing else from `start` on."""
-        backlogs = [each.backlog(now) for each in self.schedulers.values()]
-        return policy.completion_times(backlogs, start + self._delivery(now))
+        return policy.completion_times(self._backlogs(now), start + self._delivery(now))
 
-    def _late(self, start: float, now: float) -> int:
-        """How many will be late at exit 1, if the engine does nothing else from `start` on."""
-        by_model = self._completion_times(start, now)
-        return sum(each.late(ends) for each, ends in zip(self.schedulers.values(), by_model, strict=True))
+    def _late(self, start: float, now: float, first: Mapping[ModelId, int] | None = None) -> int:
+        """How many will be late at exit 1, if the engine does nothing else from `start` on. `first`: a batch that goes
+        before all others.
+        """
+        counts = [first.get(model, 0) for model in self.schedulers] if first else ()
+        times = policy.completion_times(self._backlogs(now), start + self._delivery(now), counts)
+        return sum(each.late(ends) for each, ends in zip(self.schedulers.values(), times, strict=True))
 
     def _clear(self, scheduler: Scheduler, start: float, now: float) -> float:
         """Seconds until exit 1 has answered all who wait for it at one model."""
@@ -170,15 +176,17 @@ class Arbiter:
         return by_model[list(self.schedulers.values()).index(scheduler)][-1] - now
 
     def _beyond_share(self, model: ModelId, start: float, now: float) -> int:
-        """How many of a model would be late at exit 1, if it had no more of the device than it may take from others."""
-        equal = 1 / len(self.schedulers)
-        if len(self.schedulers) == 1 or self.demands[model].share(now) <= equal:
+        """How many jobs suffer from a model that asks for more than an equal share: of its own those that would be late
+        with that share alone, of others those that would not be done in half of their time.
+        """
+        active = sum(each.active(now) for each in self.demands.values())
+        if active == 1 or self.demands[model].share(now) <= 1 / active:
             return 0
-        left = 1 - sum(min(equal, each.share(now)) for other, each in self.demands.items() if other != model)
-        scheduler = self.schedulers[model]
-        backlog = scheduler.backlog(now, slower=1 / left)
-        (ends,) = policy.completion_times([backlog], start + self._delivery(now))
-        return scheduler.late(ends)
+        own = self.schedulers[model]
+        alone = own.backlog(now, self._longest(model, now), slower=active)
+        (ends,) = policy.completion_times([alone], start + self._delivery(now))
+        by_model = zip(self.schedulers.values(), self._completion_times(start, now), strict=True)
+        return own.late(ends) + sum(each.hurried(ends, now) for each, ends in by_model if each is not own)
 
     def _delivery(self, now: float) -> float:
         return max(each.times.delivery.seconds(now) for each in self.schedulers.values())

@@ -72,6 +72,7 @@ class ModelMetrics:
     def __init__(self, metrics: Metrics, metadata: Metadata, provider: str) -> None:
         model, self._depths = metadata.name, metadata.depths
         self._drift = drift = Drift(metadata)
+        self._refused = partial(metrics.observe_refusal, model)
         numbers = [str(number) for number in range(1, len(metadata.exits) + 1)]
         metrics.info.labels(model, metadata.version, provider, metadata.precision).set(1)
         metrics.requests.labels(model, "200")
@@ -98,6 +99,9 @@ class ModelMetrics:
         """One run of `stage` (from 1)."""
         self._stage[stage - 1].observe(seconds)
         self._size[stage - 1].observe(size)
+
+    def observe_refusal(self, reason: str) -> None:
+        self._refused(reason)
 
     def observe_answer(
         self, outcome: Outcome, operating_point: str | None, *, elapsed: float, budget: float | None, left: float

@@ -124,11 +124,18 @@ def next_exit_1(backlogs: Sequence[Backlog], now: float, done: Sequence[int]) ->
     return chosen, count
 
 
-def completion_times(backlogs: Sequence[Backlog], start: float) -> list[list[float]]:
-    """When each job of each model has run, if the device does nothing else from `start` on and nobody else comes."""
+def completion_times(backlogs: Sequence[Backlog], start: float, first: Sequence[int] = ()) -> list[list[float]]:
+    """When each job of each model has run, if the device does nothing else from `start` on and nobody else comes.
+
+    `first`: of one model, so many run together before all others.
+    """
     times: list[list[float]] = [[] for _ in backlogs]
     done = [0] * len(backlogs)
-    remaining = sum(len(backlog.due_times) for backlog in backlogs)
+    for model, count in enumerate(first):
+        if count:
+            start += backlogs[model].seconds(count)
+            times[model], done[model] = [start] * count, count
+    remaining = sum(len(backlog.due_times) for backlog in backlogs) - sum(done)
     while remaining:
         model, count = next_exit_1(backlogs, start, done)
         start += backlogs[model].seconds(count)

@@ -68,9 +68,9 @@ class Scheduler:
                 job.due, job.deferred = soonest + LATE, True
                 fresh.add(job)
 
-    def backlog(self, now: float, slower: float = 1.0) -> Backlog:
-        """Who waits for exit 1, on a device that is so many times slower."""
-        due_times, most = self.fresh.due_times, self.times.efficient_batch(1)
+    def backlog(self, now: float, longest: float = math.inf, slower: float = 1.0) -> Backlog:
+        """Who waits for exit 1, on a device that is so many times slower; a batch takes at most `longest` seconds."""
+        due_times, most = self.fresh.due_times, self._most(1, longest, now)
         sizes = range(1, min(most, len(due_times)) + 1)
         seconds = [0.0, *(slower * self.times.seconds(1, size, now) for size in sizes)]
         return Backlog(due_times, most, seconds.__getitem__)
@@ -78,6 +78,11 @@ class Scheduler:
     def late(self, completion_times: Sequence[float]) -> int:
         """How many who wait for exit 1 will be late, if they are answered then."""
         return sum(end > job.deadline for end, job in zip(completion_times, self.fresh.jobs, strict=True))
+
+    def hurried(self, completion_times: Sequence[float], now: float) -> int:
+        """How many who wait for exit 1 would have little of their time left, if they are answered then."""
+        pairs = zip(completion_times, self.fresh.jobs, strict=True)
+        return sum(end - now > (job.deadline - now) * policy.ROOM for end, job in pairs)
 
     def most_urgent(self) -> tuple[float, int]:
         """When the job is due that is due first, and for which stage (from 1) it waits. Somebody must wait."""
@@ -94,12 +99,12 @@ class Scheduler:
         own = sum(self.times.seconds(number, 1, now) for number in range(stage, self.exits + 1))
         return before + own <= (queue.due_times[0] - now) * policy.ROOM
 
-    def deeper_batch(self, stage: int, start: float, now: float) -> int:
-        """How many run a stage beyond the first together: no more than pays, or than have time from `start` on."""
-        queue = self.queues[stage - 1]
-        backlog = Backlog(
-            queue.due_times, self.times.efficient_batch(stage), lambda size: self.times.seconds(stage, size, now)
-        )
+    def deeper_batch(self, stage: int, start: float, longest: float, now: float) -> int:
+        """How many run a stage beyond the first together: no more than pays, or than have time from `start` on, or than
+        take `longest` seconds.
+        """
+        due_times, most = self.queues[stage - 1].due_times, self._most(stage, longest, now)
+        backlog = Backlog(due_times, most, lambda size: self.times.seconds(stage, size, now))
         return policy.largest_feasible_batch(backlog, start)
 
     def draw_overdue(self, stage: int, now: float) -> list[Stopped]:
@@ -205,6 +210,13 @@ class Scheduler:
             [queued for other in others for queued in other.work(now)],
         )
         self.depth.update(waiting, deeper, each, (len(self.fresh), self.max_queue), now)
+
+    def _most(self, stage: int, longest: float, now: float) -> int:
+        """The largest batch that pays and takes at most `longest` seconds, or one."""
+        most = self.times.efficient_batch(stage)
+        while most > 1 and self.times.seconds(stage, most, now) > longest:
+            most = policy.fewer(most)
+        return most
 
     def _alone(self, stage: int, start: float, now: float) -> float:
         """When the answer of a job that runs `stage` alone from `start` on will be out."""

@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 * 2**20, ge=1, description="largest request body, in bytes; more is refused with 413"
     )
+    max_images: int = Field(64, ge=1, description="most images in the form of one request; more are refused with 400")
     max_pixels: int = Field(
         50_000_000,
         ge=1,

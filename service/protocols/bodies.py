@@ -13,27 +13,31 @@ from service.errors import BodyTimeout, BodyTooLarge, InvalidParameter
 from service.protocols import encodings, foreign, forms
 from service.protocols.schemas import Options
 
+IMAGE_FIELD = "the field 'image'"
+
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """`timeout`: seconds for the whole body to arrive."""
+    """`timeout`: seconds for the whole body to arrive. `max_images`: of a form."""
 
     max_bytes: int
     timeout: float
+    max_images: int = 1
 
 
-async def read(request: Request, limits: BodyLimits) -> tuple[bytes, Options]:
-    """The image and the options of a multipart or raw body. Raises RequestError."""
+async def read(request: Request, limits: BodyLimits) -> tuple[list[bytes], Options]:
+    """The images, at least one, and the options of a multipart or raw body. Raises RequestError."""
     content = await receive_all(request, limits)
     content_type = request.headers.get("content-type", "")
     query: bytes = request.scope["query_string"]
     # By both, for the wrong type is often sent with an image.
     if content_type.lower().startswith("multipart/form-data") and foreign.is_text(content):
-        image, fields = await forms.read(content, content_type, max_fields=1 + len(Options.model_fields))
-        foreign.refuse(image, "", "the field 'image'")
-        return image, parse_options({**QueryParams(query), **fields})
+        images, fields = await forms.read(content, content_type, len(Options.model_fields), limits.max_images)
+        if len(images) == 1:
+            foreign.refuse(images[0], "", IMAGE_FIELD)
+        return images, parse_options({**QueryParams(query), **fields})
     foreign.refuse(content, content_type, "the body")
-    return content, query_options(query)
+    return [content], query_options(query)
 
 
 async def receive_all(request: Request, limits: BodyLimits) -> bytes:

@@ -15,9 +15,11 @@ STRIDE = 64 * 1024
 
 @dataclass
 class Form:
-    """The parts of a form by name. Raises BadForm while it is read."""
+    """The parts of a form: those named `image`, and the others by name. Raises BadForm while it is read."""
 
     max_fields: int
+    max_images: int
+    images: list[bytearray] = field(default_factory=list)
     fields: dict[str, bytearray] = field(default_factory=dict)
     ended: bool = False
     _header: bytes = b""
@@ -49,11 +51,15 @@ class Form:
         if b"name" not in options:
             raise BadForm("a part of the form has no name in its Content-Disposition")
         name = text(options[b"name"], "name of a field")
-        if name in self.fields and name == "image":
-            raise BadForm("the form has the field 'image' twice; send one image in a request")
-        if len(self.fields) == self.max_fields:
-            raise BadForm(f"the form has more than {self.max_fields} fields")
-        self._content = self.fields[name] = bytearray()
+        self._content = bytearray()
+        if name == "image":
+            if len(self.images) == self.max_images:
+                raise BadForm(f"the form has more than {self.max_images} images; send the others in another request")
+            self.images.append(self._content)
+        else:
+            if len(self.fields) == self.max_fields:
+                raise BadForm(f"the form has more than {self.max_fields} fields beside its images")
+            self.fields[name] = self._content
 
     def data(self, data: bytes, start: int, end: int) -> None:
         self._content += memoryview(data)[start:end]
@@ -62,12 +68,14 @@ class Form:
         self.ended = True
 
 
-async def read(content: bytes, content_type: str, max_fields: int) -> tuple[bytes, dict[str, str]]:
-    """The field `image` and the text of all others. Raises BadForm."""
+async def read(
+    content: bytes, content_type: str, max_fields: int, max_images: int
+) -> tuple[list[bytes], dict[str, str]]:
+    """The fields `image`, at least one, and the text of all others. Raises BadForm."""
     _, options = parse_options_header(content_type)
     if not options.get(b"boundary"):
         raise BadForm("the content type of the form names no boundary; let the client library set that header")
-    form = Form(max_fields)
+    form = Form(max_fields, max_images)
     try:
         parser = MultipartParser(
             options[b"boundary"],
@@ -89,10 +97,10 @@ async def read(content: bytes, content_type: str, max_fields: int) -> tuple[byte
         raise BadForm(f"the form cannot be read: {error}") from error
     if not form.ended:
         raise BadForm("the form is cut short: its last boundary is missing")
-    image = form.fields.pop("image", None)
-    if image is None:
+    if not form.images:
         raise BadForm(f"the form has no field 'image', only {', '.join(map(repr, form.fields)) or 'an empty list'}")
-    return bytes(image), {name: text(value, f"field {name!r}") for name, value in form.fields.items()}
+    fields = {name: text(value, f"field {name!r}") for name, value in form.fields.items()}
+    return [bytes(image) for image in form.images], fields
 
 
 def text(value: bytes | bytearray, what: str) -> str:

@@ -1,5 +1,6 @@
-"""`POST /predict`: one image, one answer."""
+"""`POST /predict`: an answer for an image, or one for each of several."""
 
+import asyncio
 import heapq
 import math
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,17 +10,28 @@ import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.artifact import Metadata
-from service.errors import BudgetMissing, InvalidParameter, UnknownModel
+from service.errors import BudgetMissing, InvalidParameter, RequestError, UnknownModel
 from service.jobs import Outcome
 from service.model import Ask, Model, Terms
-from service.protocols import bodies
+from service.protocols import bodies, foreign
 from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Departed
 from service.protocols.front import Front
-from service.protocols.schemas import Error, Exit, Label, Latency, ModelName, Options, Prediction
+from service.protocols.schemas import (
+    Error,
+    ErrorBody,
+    Exit,
+    Label,
+    Latency,
+    ModelName,
+    Options,
+    Prediction,
+    Predictions,
+)
 from service.registry import Models
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -57,37 +69,76 @@ class Direct(APIRoute):
 
 def add_routes(app: FastAPI, front: Front) -> None:
     async def predict(request: Request) -> Response:
-        """Classify one image within `latency_budget_ms`.
+        """Classify an image, or several, within `latency_budget_ms`.
 
         Send a multipart form with the file field `image` and the options as fields, or the image as the raw
         body and the options in the query. Either may have a `Content-Encoding` of gzip or deflate.
+
+        A form may have the field `image` several times. The answer then is `{"predictions": […]}`: for each image, in
+        their order, what it would have got alone, its own exit or its own error. All have the same budget and options.
         """
         try:
-            content, options = await bodies.read(request, front.limits)
+            images, options = await bodies.read(request, front.limits)
+            terms = agreed(front, request, options)
             with CancelledOnDeparture(request):
-                prediction = await answer(front, request, content, options)
+                if len(images) == 1:
+                    body: BaseModel = await answer(front, *terms, images[0], options.top_k)
+                else:
+                    body = await answers(front, *terms, images, options.top_k)
         except (ClientDisconnect, Departed):
             return Response(status_code=CLIENT_LEFT)
-        return Response(prediction.model_dump_json(), media_type="application/json")
+        return Response(body.model_dump_json(), media_type="application/json")
 
     app.router.add_api_route(
         "/predict",
         predict,
         methods=["POST"],
-        response_model=Prediction,
+        response_model=Prediction | Predictions,
         responses=ERRORS,
         openapi_extra=request_documentation(),
         route_class_override=Direct,
     )
 
 
-async def answer(front: Front, request: Request, content: bytes, options: Options) -> Prediction:
+async def answer(front: Front, model: Model, terms: Terms, content: bytes, top_k: int) -> Prediction:
     """Raises RequestError."""
-    model, terms = agreed(front, request, options)
-    outcome = await front.classify(model, content, terms)
+    outcome = await classified(front, model, terms, content)
+    return rendered(model, outcome, terms, front.clock(), top_k)
+
+
+async def answers(front: Front, model: Model, terms: Terms, images: Sequence[bytes], top_k: int) -> Predictions:
+    """They are decoded one after the other; the elapsed time of all is that of the last."""
+    async with asyncio.TaskGroup() as group:
+        tasks = []
+        for content in images:
+            tasks.append(group.create_task(outcome_or_error(front, model, terms, content)))
+            await asyncio.sleep(0)  # other requests go on between them
     now = front.clock()
-    model.answered(outcome, terms, now)
-    return rendered(model, outcome, terms, now, options.top_k)
+    return Predictions(
+        predictions=[
+            rendered(model, result, terms, now, top_k)
+            if isinstance(result := task.result(), Outcome)
+            else Error(error=ErrorBody(code=result.code, message=str(result)))
+            for task in tasks
+        ]
+    )
+
+
+async def outcome_or_error(front: Front, model: Model, terms: Terms, content: bytes) -> Outcome | RequestError:
+    try:
+        foreign.refuse(content, "", bodies.IMAGE_FIELD)
+        return await classified(front, model, terms, content)
+    except RequestError as error:
+        if error.refusal:
+            model.metrics.observe_refusal(error.code)
+        return error
+
+
+async def classified(front: Front, model: Model, terms: Terms, content: bytes) -> Outcome:
+    """The outcome of one image, counted. Raises RequestError."""
+    outcome = await front.classify(model, content, terms)
+    model.answered(outcome, terms, front.clock())
+    return outcome
 
 
 def agreed(front: Front, request: Request, options: Options) -> tuple[Model, Terms]:
@@ -167,12 +218,13 @@ def labels(probabilities: NDArray[np.float32], classes: Sequence[str], top_k: in
 def request_documentation() -> dict[str, Any]:
     """The body and the parameters in OpenAPI, written by hand since both kinds of body share one path."""
     properties = Options.model_json_schema()["properties"]
+    file = {"type": "string", "format": "binary"}
     form = {
         "type": "object",
         "required": ["image"],
-        "properties": {"image": {"type": "string", "format": "binary"}, **properties},
+        "properties": {"image": {"type": "array", "items": file, "minItems": 1}, **properties},
     }
-    raw = {"schema": {"type": "string", "format": "binary"}}
+    raw = {"schema": file}
     return {
         "parameters": [
             {"name": name, "in": "query", "schema": schema, "description": schema.get("description", "")}

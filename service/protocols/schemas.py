@@ -120,6 +120,21 @@ class Step(BaseModel):
     model: ModelName
 
 
+class ErrorBody(BaseModel):
+    code: str = Field(examples=["image_too_large"])
+    message: str
+
+
+class Error(BaseModel):
+    error: ErrorBody
+
+
+class Predictions(BaseModel):
+    """What became of each image of a request, in their order."""
+
+    predictions: list[Prediction | Error]
+
+
 class ExitDescription(BaseModel):
     """`accuracy` and `ece` (expected calibration error) of its answer on held-out images, 0-1."""
 
@@ -159,12 +174,3 @@ class ModelDescription(BaseModel):
 
 class ModelList(BaseModel):
     models: list[ModelDescription]
-
-
-class ErrorBody(BaseModel):
-    code: str = Field(examples=["image_too_large"])
-    message: str
-
-
-class Error(BaseModel):
-    error: ErrorBody

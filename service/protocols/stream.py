@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service.errors import RequestError
+from service.errors import InvalidParameter, RequestError
 from service.jobs import Outcome
 from service.model import Model, Terms
 from service.protocols import bodies
@@ -33,11 +33,13 @@ def add_routes(app: FastAPI, front: Front) -> None:
         allow: a client that has heard enough closes the connection, and the rest is not run.
         """
         try:
-            content, options = await bodies.read(request, front.limits)
+            images, options = await bodies.read(request, front.limits)
+            if len(images) > 1:
+                raise InvalidParameter("image", f"a stream takes one image, not {len(images)}")
+            model, terms = agreed(front, request, options)
             with CancelledOnDeparture(request):
-                model, terms = agreed(front, request, options)
                 deepening = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
-                image = await front.decoder.decode(content, model.metadata.input, terms.deadline)
+                image = await front.decoder.decode(images[0], model.metadata.input, terms.deadline)
         except (ClientDisconnect, Departed):
             return Response(status_code=CLIENT_LEFT)
         reply = EveryOutcome()

@@ -47,6 +47,26 @@ def test_the_embedded_model_is_right_about_real_images(
     assert sum(answer.exit.depth for answer in answers) / len(answers) < 0.6
 
 
+def test_each_of_several_images_has_its_own_answer(server: Server, pngs: list[bytes]) -> None:
+    alone = [ask(server, image, top_k=2) for image in pngs[:8]]
+    images = [("image", image) for image in [*pngs[:4], b"\0these are words", b"", *pngs[4:8]]]
+    response = server.client.post("/predict", files=images, data={**NO_LIMIT, "top_k": "2"})
+    assert response.status_code == 200, response.text
+    together = response.json()["predictions"]
+    assert [together.pop(4)["error"]["code"] for _ in range(2)] == ["not_an_image", "empty_body"]
+    for body, one in zip(together, alone, strict=True):
+        prediction = Prediction.model_validate(body)
+        assert [label.label for label in prediction.top] == [label.label for label in one.top]
+        assert prediction.confidence == pytest.approx(one.confidence, abs=1e-4)
+        assert (prediction.exit.number, prediction.exit.reason) == (one.exit.number, one.exit.reason)
+
+
+def test_what_is_wrong_with_the_options_is_wrong_for_all_images(server: Server, pngs: list[bytes]) -> None:
+    images = [("image", image) for image in pngs[:2]]
+    response = server.client.post("/predict", files=images, data={**NO_LIMIT, "max_exit": "5"})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_max_exit")
+
+
 def test_options_steer_the_exit(server: Server, pngs: list[bytes]) -> None:
     for image in pngs[:10]:
         assert ask(server, image, confidence_threshold=0).exit.number == 1
@@ -167,6 +187,8 @@ def test_no_bytes_break_the_server(server: Server, tail: bytes, magic: bytes) ->
 
 def test_openapi_describes_both_bodies_and_all_errors(server: Server) -> None:
     operation = server.client.get("/openapi.json").json()["paths"]["/predict"]["post"]
+    form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["properties"]["image"]["type"] == "array"
     assert {"multipart/form-data", "image/png"} <= operation["requestBody"]["content"].keys()
     assert {"200", "400", "408", "413", "415", "422", "429", "503"} <= operation["responses"].keys()
     assert "swagger" in server.client.get("/docs").text

@@ -95,6 +95,12 @@ def test_what_is_refused_is_no_stream(
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
+def test_a_stream_takes_one_image(server: Server, pngs: list[bytes]) -> None:
+    files = [("image", image) for image in pngs[:2]]
+    response = server.client.post("/predict/stream", files=files, data=NO_LIMIT)
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_image")
+
+
 def test_a_stream_counts_as_a_request_and_as_an_answer_but_not_for_drift(server: Server, pngs: list[bytes]) -> None:
     def total(name: str) -> float:
         return sum(value for (found, _), value in samples(server).items() if found == name)

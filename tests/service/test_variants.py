@@ -1,0 +1,111 @@
+"""Folders of artifacts: which are served, and how they are named."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+
+from benchmarks import FP32_MODEL
+from benchmarks.server import Server
+from service import variants
+from service.errors import ArtifactError
+from service.settings import EMBEDDED_MODEL
+from tests.service.asking import NO_LIMIT, ask, samples
+
+
+def changed(source: Path, out: Path, **fields: object) -> Path:
+    """A copy whose metadata are different."""
+    model = onnx.load(source)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == "anytime")
+    document = json.loads(entry.value) | fields
+    entry.value = json.dumps(document)
+    onnx.save(model, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One network in two precisions, and the same under another name."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copy(EMBEDDED_MODEL, folder / "a.onnx")
+    shutil.copy(FP32_MODEL, folder / "b.onnx")
+    changed(FP32_MODEL, folder / "c.onnx", name="clothes", version="7")
+    (folder / "notes.txt").write_text("no model")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "served"),
+    [
+        ("cpu", None, {"fashion-mnist": "int8", "clothes": "fp32"}),
+        ("cuda", None, {"fashion-mnist": "fp32", "clothes": "fp32"}),
+        ("cpu", "fp32", {"fashion-mnist": "fp32", "clothes": "fp32"}),
+    ],
+)
+def test_of_each_network_the_variant_for_the_device_is_taken(
+    folder: Path, device: str, precision: variants.Precision | None, served: dict[str, str]
+) -> None:
+    loaded = variants.load(folder, device, precision)
+    assert {each.artifact.metadata.name: each.artifact.metadata.precision for each in loaded} == served
+    by_name = {each.artifact.metadata.name: each.variants for each in loaded}
+    assert by_name["fashion-mnist"].keys() == {"int8", "fp32"}
+    assert by_name["clothes"] == {"fp32": "7"}
+
+
+def test_a_precision_that_is_not_there_is_said(folder: Path) -> None:
+    with pytest.raises(ArtifactError, match="'clothes' is not there in int8, only in fp32"):
+        variants.load(folder, "cpu", "int8")
+
+
+def test_older_versions_come_first(tmp_path: Path) -> None:
+    new = {"checkpoint_sha256": "other", "date": "2030-01-01", "precision": "fp32"}
+    changed(FP32_MODEL, tmp_path / "a.onnx", version="new", provenance=new)
+    changed(FP32_MODEL, tmp_path / "b.onnx", version="old")
+    assert [each.artifact.metadata.version for each in variants.load(tmp_path, "cpu")] == ["old", "new"]
+
+
+def test_folders_that_cannot_be_served_are_said(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=re.escape(f"{tmp_path}: the folder has no .onnx file")):
+        variants.load(tmp_path, "cpu")
+    for name in ("a.onnx", "b.onnx"):
+        shutil.copy(FP32_MODEL, tmp_path / name)
+    with pytest.raises(ArtifactError, match="version 1be176d37755 of 'fashion-mnist' is there twice; keep one file"):
+        variants.load(tmp_path, "cpu")
+
+
+def test_a_server_answers_from_the_model_that_is_named(folder: Path, pngs: list[bytes]) -> None:
+    with Server("--model", str(folder), "--default-model", "clothes") as server:
+        described = {model["name"]: model for model in server.client.get("/models").json()["models"]}
+        assert {name: model["precision"] for name, model in described.items()} == {
+            "fashion-mnist": "int8",
+            "clothes": "fp32",
+        }
+        assert set(described["fashion-mnist"]["variants"]) == {"fp32", "int8"}
+        assert ask(server, pngs[0]).model.name == "clothes"
+        assert ask(server, pngs[0], model="fashion-mnist").model.name == "fashion-mnist"
+        wrong = server.client.post("/predict", content=pngs[0], params={**NO_LIMIT, "model": "cats"})
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (422, "invalid_model")
+        assert "'clothes', 'fashion-mnist' are" in wrong.json()["error"]["message"]
+        counted = samples(server)
+        for name, code, count in (("clothes", "200", 1), ("fashion-mnist", "200", 1), ("clothes", "422", 1)):
+            assert counted["anytime_requests_total", frozenset({("model", name), ("code", code)})] == count
+        info = {dict(labels)["precision"] for name, labels in counted if name == "anytime_model_info"}
+        assert info == {"int8", "fp32"}
+        server.terminate()
+        server.wait()
+        assert "serving fashion-mnist, version 6881681fe420, in int8 by CPUExecutionProvider" in "".join(server.log)
+
+
+def test_without_a_default_a_request_names_its_model(folder: Path, pngs: list[bytes]) -> None:
+    with Server("--model", str(folder)) as server:
+        unnamed = server.client.post("/predict", content=pngs[0], params=NO_LIMIT)
+        assert (unnamed.status_code, unnamed.json()["error"]["code"]) == (422, "invalid_model")
+        assert ask(server, pngs[0], model="clothes").model.version == "7"
+
+
+def test_a_default_that_is_not_served_stops_the_start(folder: Path) -> None:
+    with pytest.raises(RuntimeError, match="default_model 'cats' is not served; 'clothes', 'fashion-mnist' are"):
+        Server("--model", str(folder), "--default-model", "cats")
