@@ -35,6 +35,11 @@ class Arbiter:
         self.demands[model] = Demand()
 
     @property
+    def _shared(self) -> bool:
+        """There are several models."""
+        return len(self.schedulers) > 1
+
+    @property
     def waiting(self) -> int:
         """Jobs of all models that wait, for whichever stage."""
         return sum(each.waiting for each in self.schedulers.values())
@@ -48,7 +53,8 @@ class Arbiter:
         scheduler, start = self.schedulers[job.model], max(now, self.busy_until)
         for each in self.schedulers.values():
             each.defer_late(start)
-        self.demands[job.model].add(scheduler.times.seconds(1, 1, now), job.deadline - now, now)
+        if self._shared:
+            self.demands[job.model].add(scheduler.times.seconds(1, 1, now), job.deadline - now, now)
         if len(scheduler.fresh) >= scheduler.max_queue:
             clear = self._clear(scheduler, start, now)
             raise QueueFull(f"{scheduler.max_queue} jobs are waiting already; try again later", retry_after=clear)
@@ -94,8 +100,8 @@ class Arbiter:
     ) -> list[Reason | None]:
         """Why each job of the batch stops at this exit, which took so many `seconds`; those with None go on waiting."""
         self.busy_until = now
-        others = [each for model, each in self.schedulers.items() if model != batch.model]
         scheduler = self.schedulers[batch.model]
+        others = [each for each in self.schedulers.values() if each is not scheduler] if self._shared else ()
         return scheduler.complete_stage(batch.stage, batch.jobs, confidences, seconds, now, others)
 
     def _somebody_waits(self, now: float) -> bool:
@@ -108,10 +114,10 @@ class Arbiter:
         """Whose stage runs, and with how many: the most urgent job's, unless it gains company there by waiting, or
         makes exit 1 of others late.
         """
-        waiting = [model for model, scheduler in self.schedulers.items() if not scheduler.idle]
-        model = min(waiting, key=lambda model: self.schedulers[model].most_urgent())
+        _, stage, model = min(
+            (*scheduler.most_urgent(), model) for model, scheduler in self.schedulers.items() if not scheduler.idle
+        )
         scheduler = self.schedulers[model]
-        _, stage = scheduler.most_urgent()
         if stage == 1 or scheduler.gains_by_waiting(stage, now):
             return self._exit_1(now)
         count = self._deeper_batch(model, stage, now)
@@ -124,11 +130,13 @@ class Arbiter:
         """The first step of what was planned when its jobs were admitted; in a smaller batch where the plan allows it
         and it would hold up others for long.
         """
-        models = list(self.schedulers)
-        place, planned = policy.next_exit_1(self._backlogs(now), now + self._delivery(now), [0] * len(models))
-        model, count = models[place], planned
-        scheduler, longest = self.schedulers[model], self._longest(model, now)
-        while count > 1 and scheduler.times.seconds(1, count, now) > longest:
+        backlogs = {model: each.backlog(now) for model, each in self.schedulers.items() if each.fresh.jobs}
+        place, planned = policy.next_exit_1([*backlogs.values()], now + self._delivery(now), [0] * len(backlogs))
+        model, count = [*backlogs][place], planned
+        if not self._shared:
+            return model, 1, planned
+        longest = self._longest(model, now)
+        while count > 1 and backlogs[model].seconds(count) > longest:
             count = policy.fewer(count)
         if count < planned and self._late(now, now, {model: count}) > self._late(now, now):
             count = planned
@@ -180,7 +188,7 @@ class Arbiter:
         with that share alone, of others those that would not be done in half of their time.
         """
         active = sum(each.active(now) for each in self.demands.values())
-        if active == 1 or self.demands[model].share(now) <= 1 / active:
+        if active <= 1 or self.demands[model].share(now) <= 1 / active:
             return 0
         own = self.schedulers[model]
         alone = own.backlog(now, self._longest(model, now), slower=active)
@@ -189,4 +197,4 @@ class Arbiter:
         return own.late(ends) + sum(each.hurried(ends, now) for each, ends in by_model if each is not own)
 
     def _delivery(self, now: float) -> float:
-        return max(each.times.delivery.seconds(now) for each in self.schedulers.values())
+        return max([each.times.delivery.seconds(now) for each in self.schedulers.values()])

@@ -111,6 +111,8 @@ def next_exit_1(backlogs: Sequence[Backlog], now: float, done: Sequence[int]) ->
     """Which model runs exit 1 next, and how many of its jobs, where so many of each are `done`: the model whose job is
     due first, with the largest batch that meets its own deadline and leaves time for the first job of the others.
     """
+    if len(backlogs) == 1:
+        return 0, largest_feasible_batch(backlogs[0], now, done[0])
     waiting = [model for model, backlog in enumerate(backlogs) if done[model] < len(backlog.due_times)]
     chosen = min(waiting, key=lambda model: backlogs[model].due_times[done[model]])
     count = largest_feasible_batch(backlogs[chosen], now, done[chosen])
@@ -156,13 +158,13 @@ def crowding(limits: Sequence[DepthLimit], waiting: int, most: int) -> Sequence[
 
 @dataclass(frozen=True, slots=True)
 class Mandatory:
-    """All who wait for exit 1 of any model of the device: when they are due, rising, and what is due by then: how
-    many of one's own model, and how many seconds of work of the others.
+    """All who wait for exit 1 of any model of the device: when they are due, rising, and what is due by then: how many
+    of one's own model (None: as many as there are), and how many seconds of work of the others.
     """
 
     due_times: Sequence[float]
-    own: NDArray[np.int64]
-    others: NDArray[np.float64]
+    own: NDArray[np.int64] | None = None
+    others: NDArray[np.float64] | float = 0.0
 
 
 def mandatory(
@@ -172,7 +174,7 @@ def mandatory(
     everything that the others have waiting, and seconds per job.
     """
     if not others:
-        return Mandatory(own, np.arange(1, len(own) + 1), np.zeros(len(own)))
+        return Mandatory(own)
     due_times = np.sort(np.concatenate([own, *others]))
     seconds = np.zeros(len(due_times))
     for waiting, each in work:
@@ -200,12 +202,13 @@ def last_infeasible_due(
         return [-math.inf]
     due_times = waiting.due_times
     room = (np.array(due_times) - now) * ROOM
-    optional = [waiting.others]  # by the last stage that may run
+    own = np.arange(1, len(due_times) + 1) if waiting.own is None else waiting.own
+    optional = [np.zeros(len(due_times)) + waiting.others]  # by the last stage that may run
     for joined, seconds in zip(deeper[1:], each[1:], strict=True):
         optional.append(optional[-1] + np.searchsorted(joined, due_times, "right") * seconds)
     latest: list[float] = []
     for limit in limits:
-        late = np.flatnonzero(optional[limit.last - 1] + waiting.own * limit.seconds(each) > room)
+        late = np.flatnonzero(optional[limit.last - 1] + own * limit.seconds(each) > room)
         latest.append(due_times[late[-1]] if len(late) else -math.inf)
         if not len(late):
             break

@@ -45,7 +45,7 @@ class Scheduler:
 
     @property
     def idle(self) -> bool:
-        return not any(self.queues)
+        return not any(queue.jobs for queue in self.queues)
 
     def enter(self, job: Job, now: float) -> int:
         """The place of a new job among those who wait for exit 1."""
@@ -62,8 +62,10 @@ class Scheduler:
     def defer_late(self, now: float) -> None:
         """Who cannot be in time any more no longer comes first, which would make others late too."""
         fresh = self.fresh
+        if not fresh.jobs:
+            return
         soonest = self._alone(1, now, now)
-        while fresh and soonest > fresh.due_times[0] and not fresh.jobs[0].deferred:
+        while fresh.jobs and soonest > fresh.due_times[0] and not fresh.jobs[0].deferred:
             for job in fresh.draw(1):
                 job.due, job.deferred = soonest + LATE, True
                 fresh.add(job)
@@ -71,9 +73,14 @@ class Scheduler:
     def backlog(self, now: float, longest: float = math.inf, slower: float = 1.0) -> Backlog:
         """Who waits for exit 1, on a device that is so many times slower; a batch takes at most `longest` seconds."""
         due_times, most = self.fresh.due_times, self._most(1, longest, now)
-        sizes = range(1, min(most, len(due_times)) + 1)
-        seconds = [0.0, *(slower * self.times.seconds(1, size, now) for size in sizes)]
-        return Backlog(due_times, most, seconds.__getitem__)
+        known: dict[int, float] = {}
+
+        def seconds(size: int) -> float:
+            if size not in known:
+                known[size] = slower * self.times.seconds(1, size, now)
+            return known[size]
+
+        return Backlog(due_times, most, seconds)
 
     def late(self, completion_times: Sequence[float]) -> int:
         """How many who wait for exit 1 will be late, if they are answered then."""
@@ -86,7 +93,7 @@ class Scheduler:
 
     def most_urgent(self) -> tuple[float, int]:
         """When the job is due that is due first, and for which stage (from 1) it waits. Somebody must wait."""
-        return min((queue.due_times[0], stage) for stage, queue in enumerate(self.queues, start=1) if queue)
+        return min((queue.due_times[0], stage) for stage, queue in enumerate(self.queues, start=1) if queue.jobs)
 
     def gains_by_waiting(self, stage: int, now: float) -> bool:
         """Whether a batch at a deeper stage would be too small to pay, and there is time for exit 1 of others who may
@@ -159,7 +166,7 @@ class Scheduler:
         """
         stopped: list[Stopped] = []
         for stage, queue in enumerate(self.queues[1:], start=2):
-            if not queue:
+            if not queue.jobs:
                 continue
             end = self._alone(stage, start, now)
             for place in reversed(range(bisect_left(queue.due_times, end))):
@@ -196,6 +203,15 @@ class Scheduler:
 
     def _update_depth(self, stage: int, jobs: Sequence[Job], now: float, others: Sequence["Scheduler"]) -> None:
         """With these jobs just arrived at exit `stage`."""
+        waiting = policy.mandatory(
+            self.fresh.due_times,
+            [other.fresh.due_times for other in others],
+            [queued for other in others for queued in other.work(now)],
+        )
+        filled = (len(self.fresh), self.max_queue)
+        if not waiting.due_times:
+            self.depth.update(waiting, (), (), filled, now)
+            return
         deeper: list[Sequence[float]] = [queue.due_times for queue in self.queues]
         joining = [
             job.due
@@ -204,17 +220,12 @@ class Scheduler:
         ]
         deeper[stage] = sorted([*deeper[stage], *joining])
         each = [self.times.seconds_each(number, now) for number in range(1, self.exits + 1)]
-        waiting = policy.mandatory(
-            self.fresh.due_times,
-            [other.fresh.due_times for other in others],
-            [queued for other in others for queued in other.work(now)],
-        )
-        self.depth.update(waiting, deeper, each, (len(self.fresh), self.max_queue), now)
+        self.depth.update(waiting, deeper, each, filled, now)
 
     def _most(self, stage: int, longest: float, now: float) -> int:
         """The largest batch that pays and takes at most `longest` seconds, or one."""
         most = self.times.efficient_batch(stage)
-        while most > 1 and self.times.seconds(stage, most, now) > longest:
+        while most > 1 and math.isfinite(longest) and self.times.seconds(stage, most, now) > longest:
             most = policy.fewer(most)
         return most
 
