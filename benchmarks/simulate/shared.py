@@ -1,7 +1,7 @@
 """What models that share an engine do to each other.
 
-`python -m benchmarks.simulate.shared A.onnx 5 B.onnx 0.3` gives the first five times what it could answer alone at its last
-exit, and the second 0.3 times as much of its own.
+`python -m benchmarks.simulate.shared A.onnx 5 B.onnx 0.3` gives the first five times what it could answer alone at its
+last exit, and the second 0.3 times as much of its own.
 """
 
 import sys
