@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from benchmarks import images, report
 from benchmarks.arrivals import Times
 from benchmarks.simulate import __main__ as command
+from benchmarks.simulate import shared
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.recording import Recording
 from benchmarks.simulate.replica import Load, Policy, Simulated, simulate
@@ -151,3 +152,17 @@ def test_the_command_compares_policies_and_none_beats_the_bound(
     for place, most in enumerate(runs.pop("bound")):
         assert most["goodput_per_second"] > 0
         assert all(each[place]["goodput_per_second"] <= most["goodput_per_second"] for each in runs.values())
+
+
+def test_models_that_share_an_engine_have_their_own_figures(embedded: Artifact) -> None:
+    rng = np.random.default_rng(0)
+    exits = len(embedded.metadata.exits)
+    confidences = np.sort(rng.uniform(0.4, 1, (50, exits)))
+    stages = [{size: np.array([0.001 + 0.0005 * size]) for size in (1, 2, 4, 8)} for _ in range(exits)]
+    known = Recording(confidences.tolist(), (confidences > 0.5).tolist(), stages, np.array([0.0005]), per_run=0.0001)
+    other = embedded.metadata.model_copy(update={"version": "other"})
+    models = {each.id: (each, known, load) for each, load in ((embedded.metadata, 0.3), (other, 5.0))}
+    calm, overloaded = shared.shared(models, seconds=2.0, max_queue=256).values()
+    assert calm["attainment"] >= 0.99
+    assert calm["sent"] * 10 < overloaded["sent"]
+    assert overloaded["refused"] > 0.2
