@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from benchmarks.load.drive import Pictures
 from decoding import Limits
@@ -25,12 +26,17 @@ def pngs_of(dataset: str, folder: Path, count: int) -> list[bytes]:
     """The first test images of a data set, whose files lie in `folder`, spread over its classes."""
     test = datasets.test_images(TrainConfig(dataset=dataset, data=folder))
     order = np.random.default_rng(0).permutation(len(test.labels))[:count]
-    return [png(test.pixels[index].numpy()) for index in order]
+    return [png(picture(test.pixels[index])) for index in order]
 
 
 def pngs(images: data.Images, count: int | None = None) -> list[bytes]:
     """Of all images, or of the first so many."""
-    return [png(pixels.numpy()) for pixels in images.pixels[:count]]
+    return [png(picture(pixels)) for pixels in images.pixels[:count]]
+
+
+def picture(pixels: Tensor) -> NDArray[np.uint8]:
+    """From C×H×W, of one channel or three, to what PIL takes: H×W or H×W×3."""
+    return pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy()
 
 
 def pictures(count: int = 10_000) -> Pictures:
@@ -40,9 +46,8 @@ def pictures(count: int = 10_000) -> Pictures:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """`pixels`: C×H×W, of one channel or three."""
     file = io.BytesIO()
-    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(file, "PNG")
+    Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
