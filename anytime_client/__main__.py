@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 from pydantic import Field
@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, CliApp, CliImplicitFlag, CliPosition
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
 from anytime_client.client import URL, Answer, Client
@@ -62,15 +62,15 @@ def main() -> None:
 
 def answered(asked: Ask, client: Client) -> bool:
     """Print an answer per image; whether there was one for each."""
-    answers: Iterable[Answer] = client.predict_many(asked.images, concurrency=asked.concurrency)
-    if len(asked.images) > SHOWN_AT_ONCE:
-        answers = track(answers, "asking", len(asked.images), console=Console(stderr=True), transient=True)
+    answers = client.predict_many(asked.images, concurrency=asked.concurrency)
     table, good = table_of("image"), True
-    for path, answer in zip(asked.images, answers, strict=True):
-        good &= isinstance(answer, Prediction)
-        if asked.json_lines:
-            print(json.dumps({"image": str(path), **document(answer)}))
-        table.add_row(str(path), *cells(answer))
+    shown = not asked.json_lines and len(asked.images) > SHOWN_AT_ONCE
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, disable=not shown) as progress:
+        for path, answer in zip(asked.images, progress.track(answers, total=len(asked.images)), strict=True):
+            good &= isinstance(answer, Prediction)
+            if asked.json_lines:
+                print(json.dumps({"image": str(path), **document(answer)}))
+            table.add_row(escape(str(path)), *cells(answer))
     if not asked.json_lines:
         Console().print(table)
     return good
@@ -80,9 +80,10 @@ def streamed(asked: Ask, client: Client) -> bool:
     """Print each step as it comes, one image after the other; whether all came to an end."""
     good = True
     for path in asked.images:
-        table = table_of(str(path))
+        table = table_of(escape(str(path)))
+        screen = nullcontext() if asked.json_lines else Live(table, console=Console(), refresh_per_second=60)
         try:
-            with Live(table, console=Console(), refresh_per_second=60, transient=asked.json_lines):
+            with screen:
                 for step in client.stream(path):
                     if asked.json_lines:
                         print(json.dumps({"image": str(path), **step.document}), flush=True)
@@ -96,6 +97,7 @@ def streamed(asked: Ask, client: Client) -> bool:
 
 def table_of(first: str) -> Table:
     table = Table(first, "label", "confidence", "exit", "depth", "reason", "ms", box=None, header_style="bold")
+    table.columns[0].overflow = "fold"  # a path that is cut off names no file
     for column in (2, 4, 6):
         table.columns[column].justify = "right"
     return table

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ from anytime_client.conversation import (
     Wait,
     converse,
     explained,
+    timeout,
 )
 
 URL = "http://127.0.0.1:8000"
@@ -52,10 +54,10 @@ class Client:
                 answer: Prediction = end.value
                 return answer
 
-    def post(self, step: Send) -> httpx.Response | httpx.TransportError:
+    def post(self, step: Send) -> httpx.Response | httpx.RequestError:
         try:
             return self.http.post(self.url + step.path, params=step.query, content=step.content, timeout=step.timeout)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
 
     def stream(self, image: Image, options: Options | None = None) -> Iterator[Step]:
@@ -63,23 +65,24 @@ class Client:
 
         Asked once, whatever `retries` says. Raises as `predict` does.
         """
-        query, events = (options or self.options).query(), Events()
+        options = options or self.options
+        query, events, limit = options.query(), Events(), timeout(options.budget)
         url = f"{self.url}/predict/stream"
         try:
-            with self.http.stream("POST", url, params=query, content=content(image), timeout=None) as response:
+            with self.http.stream("POST", url, params=query, content=content(image), timeout=limit) as response:
                 if response.status_code != 200:
                     response.read()
                     raise explained(response)
                 for line in response.iter_lines():
                     if step := events.step(line):
                         yield step
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise explained(error) from error
 
     def predict_many(
         self, images: Iterable[Image], options: Options | None = None, concurrency: int = 8
     ) -> Iterator[Answer]:
-        """In the order of `images`, at most `concurrency` of them at once."""
+        """In the order of `images`, which are taken as they are needed, at most `concurrency` of them at once."""
 
         def answer(image: Image) -> Answer:
             try:
@@ -87,8 +90,14 @@ class Client:
             except (ServerError, Unreachable, OSError) as error:
                 return error
 
+        asked: deque[Future[Answer]] = deque()
         with ThreadPoolExecutor(concurrency) as threads:
-            yield from threads.map(answer, images)
+            for image in images:
+                asked.append(threads.submit(answer, image))
+                if len(asked) == concurrency:
+                    yield asked.popleft().result()
+            while asked:
+                yield asked.popleft().result()
 
     def close(self) -> None:
         self.http.close()
@@ -124,45 +133,53 @@ class AsyncClient:
                 answer: Prediction = end.value
                 return answer
 
-    async def post(self, step: Send) -> httpx.Response | httpx.TransportError:
+    async def post(self, step: Send) -> httpx.Response | httpx.RequestError:
         try:
             return await self.http.post(
                 self.url + step.path, params=step.query, content=step.content, timeout=step.timeout
             )
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
 
     async def stream(self, image: Image, options: Options | None = None) -> AsyncIterator[Step]:
         """A step at each exit that is reached, the last one with a reason. To close the iterator ends the work."""
-        query, events = (options or self.options).query(), Events()
+        options = options or self.options
+        query, events, limit = options.query(), Events(), timeout(options.budget)
         url, body = f"{self.url}/predict/stream", await asyncio.to_thread(content, image)
         try:
-            async with self.http.stream("POST", url, params=query, content=body, timeout=None) as response:
+            async with self.http.stream("POST", url, params=query, content=body, timeout=limit) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise explained(response)
                 async for line in response.aiter_lines():
                     if step := events.step(line):
                         yield step
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise explained(error) from error
 
     async def predict_many(
         self, images: Iterable[Image], options: Options | None = None, concurrency: int = 8
     ) -> AsyncIterator[Answer]:
-        """In the order of `images`, at most `concurrency` of them at once."""
-        free = asyncio.Semaphore(concurrency)
+        """In the order of `images`, which are taken as they are needed, at most `concurrency` of them at once."""
 
         async def answer(image: Image) -> Answer:
-            async with free:
-                try:
-                    return await self.predict(image, options)
-                except (ServerError, Unreachable, OSError) as error:
-                    return error
+            try:
+                return await self.predict(image, options)
+            except (ServerError, Unreachable, OSError) as error:
+                return error
 
-        async with asyncio.TaskGroup() as group:
-            for task in [group.create_task(answer(image)) for image in images]:
-                yield await task
+        asked: deque[asyncio.Task[Answer]] = deque()
+        try:
+            for image in images:
+                asked.append(asyncio.create_task(answer(image)))
+                if len(asked) == concurrency:
+                    yield await asked.popleft()
+            while asked:
+                yield await asked.popleft()
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     async def close(self) -> None:
         await self.http.aclose()

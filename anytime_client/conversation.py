@@ -6,7 +6,8 @@ and an attempt gets what is left of it.
 
 import json
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,11 @@ BUSY = (429, 503)
 """Statuses after which another attempt may succeed."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds to wait where the server does not say how long, doubled with every attempt."""
+LONGEST_WAIT = 60.0
+"""Seconds for which a server is believed that says how long."""
+GRACE, CONNECT = 1.0, 5.0
+"""Seconds that an answer may be late, and that a connection may take, until the server counts as gone."""
+TOO_SMALL = "budget_too_small"
 
 
 class ServerError(Exception):
@@ -54,10 +60,15 @@ class Options:
     model: str | None = None
     retries: int = 3
 
-    def query(self, left_ms: float | None = None) -> dict[str, str]:
-        """`left_ms`: of the budget; None for all of it."""
+    @property
+    def budget(self) -> float:
+        """Seconds; infinite where there is no limit, or the server has one of its own."""
+        return math.inf if self.budget_ms is None else self.budget_ms / 1000
+
+    def query(self, left: float = math.inf) -> dict[str, str]:
+        """`left`: seconds of the budget; infinite for all of it."""
         given = {
-            "latency_budget_ms": self.budget_ms if left_ms is None else left_ms,
+            "latency_budget_ms": self.budget_ms if math.isinf(left) else left * 1000,
             "operating_point": self.operating_point,
             "confidence_threshold": self.confidence_threshold,
             "max_exit": self.max_exit,
@@ -112,12 +123,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Send:
-    """A POST to `path`; `timeout` in seconds, None for no limit."""
+    """A POST to `path`."""
 
     path: str
     query: dict[str, str]
     content: bytes
-    timeout: float | None
+    timeout: httpx.Timeout
 
 
 @dataclass(frozen=True)
@@ -125,45 +136,51 @@ class Wait:
     seconds: float
 
 
-Exchange = Generator[Send | Wait, httpx.Response | httpx.TransportError | None, Prediction]
+Exchange = Generator[Send | Wait, httpx.Response | httpx.RequestError | None, Prediction]
 """Yields what to do; takes the response to a Send, or why there was none."""
 
 
-def converse(image: bytes, options: Options, clock: Callable[[], float], grace: float = 1.0) -> Exchange:
+def converse(image: bytes, options: Options, clock: Callable[[], float]) -> Exchange:
     """Ask until there is an answer. Raises Refused, ServerError or Unreachable where there will be none in time.
 
-    `clock` in seconds. `grace`: seconds that an attempt may take beyond its budget until the server counts as gone.
+    `clock` in seconds.
     """
-    budget = None if options.budget_ms is None else options.budget_ms / 1000
-    deadline = math.inf if budget is None else clock() + budget
+    deadline = clock() + options.budget
+    failure: ServerError | Unreachable | None = None
     for attempt in range(1, options.retries + 2):
         left = deadline - clock()
-        response = yield Send(
-            "/predict",
-            options.query(None if budget is None else left * 1000),
-            image,
-            None if math.isinf(left) else left + grace,
-        )
+        response = yield Send("/predict", options.query(left), image, timeout(left))
         if isinstance(response, httpx.Response) and response.status_code == 200:
-            return prediction(response.json(), attempt)
-        failure = explained(response)
+            return prediction(response, attempt)
+        before, failure = failure, explained(response)
+        if before is not None and isinstance(failure, ServerError) and failure.code == TOO_SMALL:
+            raise before  # that is why so little is left
         pause = pause_after(failure, attempt)
         if pause is None or attempt > options.retries or clock() + pause >= deadline:
             raise failure
         yield Wait(pause)
+        if clock() >= deadline:  # the pause took longer than it should
+            raise failure
     raise AssertionError("the last attempt returns or raises")
+
+
+def timeout(left: float) -> httpx.Timeout:
+    """For a request that has so many seconds for its answer: until the server counts as gone."""
+    if math.isinf(left):
+        return httpx.Timeout(None, connect=CONNECT)
+    return httpx.Timeout(left + GRACE, connect=min(left + GRACE, CONNECT))
 
 
 def pause_after(failure: ServerError | Unreachable, attempt: int) -> float | None:
     """Seconds until another attempt makes sense; None where it does not."""
     if isinstance(failure, Refused) and failure.retry_after is not None:
-        return failure.retry_after
+        return failure.retry_after if failure.retry_after <= LONGEST_WAIT else None
     if isinstance(failure, Unreachable) or failure.status in BUSY:
         return float(min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE))
     return None
 
 
-def explained(response: httpx.Response | httpx.TransportError | None) -> ServerError | Unreachable:
+def explained(response: httpx.Response | httpx.RequestError | None) -> ServerError | Unreachable:
     """What went wrong, as an error to raise."""
     if not isinstance(response, httpx.Response):
         return Unreachable(f"no answer from the server: {type(response).__name__}: {response}")
@@ -198,7 +215,10 @@ class Events:
             self.name = value
         if field != "data":
             return None
-        document = json.loads(value)
+        with answers_only():
+            return self.read(json.loads(value))
+
+    def read(self, document: Mapping[str, Any]) -> Step:
         if self.name == "error":
             raise ServerError(200, document["code"], document["message"])
         exit_, latency = document["exit"], document["latency"]
@@ -218,7 +238,21 @@ class Events:
         )
 
 
-def prediction(document: Mapping[str, Any], attempts: int) -> Prediction:
+@contextmanager
+def answers_only() -> Iterator[None]:
+    """Whatever answers 200 and says something else is no server of this kind."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServerError(200, "bad_answer", f"this is no answer of an anytime server: {error!r}") from error
+
+
+def prediction(response: httpx.Response, attempts: int) -> Prediction:
+    with answers_only():
+        return read(response.json(), attempts)
+
+
+def read(document: Mapping[str, Any], attempts: int) -> Prediction:
     exit_, latency = document["exit"], document["latency"]
     return Prediction(
         label=document["label"],

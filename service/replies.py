@@ -1,7 +1,7 @@
 """How outcomes come from the engine's thread to those who wait for them on an event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from service.errors import RequestError
 from service.jobs import Job, Outcome
@@ -35,14 +35,20 @@ class EveryOutcome:
 
     wants_all = True
 
-    def __init__(self) -> None:
+    def __init__(self, on_last: Callable[[Outcome], None] = lambda _: None) -> None:
+        """`on_last`: told of the last outcome when it comes, however slowly it is taken."""
         self._outcomes: asyncio.Queue[Outcome | RequestError] = asyncio.Queue()
+        self._on_last = on_last
         self._closed = False
 
     def done(self) -> bool:
         return self._closed
 
     def put(self, outcome: Outcome | RequestError) -> None:
+        if self._closed:
+            return
+        if isinstance(outcome, Outcome) and outcome.reason is not None:
+            self._on_last(outcome)
         self._outcomes.put_nowait(outcome)
 
     def close(self) -> None:

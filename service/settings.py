@@ -52,8 +52,8 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "fp32", "int8", "fp16"] = Field(
         "auto",
-        description="which to serve of a network that is there in several; auto takes the one made for the device: "
-        "int8 on a CPU, fp16 on a GPU",
+        description="which to serve of each network, all of which must be there in it; auto takes the one made for "
+        "the device: int8 on a CPU, fp16 on a GPU",
     )
     default_budget_ms: Milliseconds | None = Field(
         None,

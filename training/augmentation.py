@@ -64,8 +64,7 @@ class Augmentation:
         mean, std = self.mean.to(images.device), self.std.to(images.device)
         images = images.float().sub_(mean).div_(std)
         if config.cutout:
-            side = torch.full_like(draws.state, config.cutout)
-            images = erased(images, draws, side, side)
+            images = cut_out(images, draws, config.cutout)
         if config.erasing:
             images = erased(images, draws, *erased_size(draws, config.erasing, images.shape[2:]))
         return images
@@ -79,13 +78,27 @@ def check(config: TrainConfig, image_shape: Shape) -> None:
             raise ValueError(f"{name}={size} must be smaller than the images, {height}×{width}")
 
 
+def cut_out(images: Tensor, draws: Draws, side: int) -> Tensor:
+    """A square of each image set to 0, its mean, in place; its centre is any pixel, what lies outside is lost."""
+    height, width = images.shape[2:]
+    tops, lefts = (draws.integers(size) - side // 2 for size in (height, width))
+    sides = torch.full_like(tops, side)
+    return blanked(images, (tops, lefts), (sides, sides))
+
+
 def erased(images: Tensor, draws: Draws, heights: Tensor, widths: Tensor) -> Tensor:
     """A rectangle of each image set to 0, its mean, in place; somewhere inside. Sizes in pixels, N each."""
+    tops, lefts = (
+        draws.integers(size - extent + 1) for size, extent in zip(images.shape[2:], (heights, widths), strict=True)
+    )
+    return blanked(images, (tops, lefts), (heights, widths))
+
+
+def blanked(images: Tensor, starts: tuple[Tensor, Tensor], extents: tuple[Tensor, Tensor]) -> Tensor:
     inside = []
-    for size, extent in zip(images.shape[2:], (heights, widths), strict=True):
-        start = draws.integers(size - extent + 1)[:, None]
-        positions = torch.arange(size, device=images.device)
-        inside.append((positions >= start) & (positions < start + extent[:, None]))
+    for size, start, extent in zip(images.shape[2:], starts, extents, strict=True):
+        positions = torch.arange(size, device=images.device) - start[:, None]
+        inside.append((positions >= 0) & (positions < extent[:, None]))
     rows, columns = inside
     kept = ~(rows[:, :, None] & columns[:, None, :])
     return images.mul_(kept[:, None])

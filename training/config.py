@@ -190,4 +190,6 @@ class TrainConfig(BaseSettings):
             raise ValueError("fp16 is for GPUs; use bf16 or fp32 on the CPU")
         if self.teacher == "averaged" and self.kd_weight and not self.ema:
             raise ValueError("teacher=averaged needs averaged weights; give ema, for instance 0.999")
+        if self.teacher == "averaged" and self.kd_weight and self.boost:
+            raise ValueError("teacher=averaged teaches what its last exit says alone; leave boost out")
         return self

@@ -17,11 +17,13 @@ from training.speed import Speed
 
 
 class Learner:
-    """Takes over `network`, which is on its device already."""
+    """Takes over `network`, which is on its device already. Raises ValueError for what its processes cannot do."""
 
     def __init__(
         self, config: TrainConfig, network: MultiExitNetwork, loss: SelfDistillation, speed: Speed, fabric: Fabric
     ) -> None:
+        if config.hint_weight and config.hint_form == "norm" and fabric.world_size > 1:
+            raise ValueError("hint_form=norm is over the whole batch, which several processes do not have; give mean")
         self.loss, self.speed, self.fabric = loss, speed, fabric
         self.network = share_batch_norm(network.to(memory_format=speed.memory_format), fabric)
         self.optimizer = make_optimizer(config, network)

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 from training.comparison import Figure, accuracies, difference, leaving, shallowest, spread
 from training.leaving import PROMISE
 from training.plots import plot
+from training.recipes import METHODS
 from training.runs import Row, read
 
 AGAINST = "deep-supervision"
@@ -31,6 +32,8 @@ class ReportConfig(BaseSettings):
 
 def report(config: ReportConfig) -> None:
     """Print the tables and write them with plots. Raises FileNotFoundError or ValueError as `runs.read` does."""
+    if config.against not in METHODS:
+        raise ValueError(f"no method {config.against!r} to compare with; there are {', '.join(METHODS)}")
     rows = read(config.runs)
     exits = max(row.exits for row in rows)
     tables = {
@@ -122,8 +125,9 @@ def notes(rows: list[Row]) -> str:
         "all depths that such thresholds give, %. AURC: mean share of mistakes among the surest answers, %; less is "
         "better, as with depth.\n"
     ]
-    if (best := shallowest(rows)) is not None:
-        lines.append(f"Least depth at the promise on validation images: {best.method}.\n")
+    for network in dict.fromkeys(row.network for row in rows):
+        if best := shallowest([row for row in rows if row.network == network]):
+            lines.append(f"{network}: least depth at the promise on validation images with {best.method}.\n")
     lines.append("Depth of each exit, cumulative:\n")
     for row in rows:
         depths = ", ".join(f"{cost / row.macs[-1]:.3f}" for cost in row.macs)

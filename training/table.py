@@ -35,6 +35,13 @@ class TableConfig(BaseSettings):
     methods: list[str] = Field(list(METHODS), description=f"some of {', '.join(METHODS)}")
     training: CliUnknownArgs = Field([], description="flags of the runs")
 
+    @field_validator("methods")
+    @classmethod
+    def known_methods(cls, methods: list[str]) -> list[str]:
+        if unknown := [method for method in methods if method not in METHODS]:
+            raise ValueError(f"no method {', '.join(unknown)}; there are {', '.join(METHODS)}")
+        return methods
+
     @field_validator("training")
     @classmethod
     def leave_the_comparison_to_the_table(cls, flags: list[str]) -> list[str]:

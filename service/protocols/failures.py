@@ -26,6 +26,7 @@ def add_handlers(app: FastAPI, metrics: Metrics) -> None:
         response = error_response(error.status, error.code, str(error))
         if error.retry_after is not None:
             response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+            response.headers["Retry-After-Ms"] = str(max(1, math.ceil(1000 * error.retry_after)))
         if isinstance(error, UnsupportedEncoding):
             response.headers["Accept-Encoding"] = encodings.ACCEPTED
         if isinstance(error, BodyTimeout):

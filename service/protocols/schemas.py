@@ -24,7 +24,7 @@ class Options(BaseModel):
     )
     max_exit: int | None = Field(None, ge=1, description="deepest exit that may be used")
     top_k: int = Field(1, ge=1, description="how many labels to return, best first")
-    model: str | None = Field(None, description="name of the model; refused if another one is served")
+    model: str | None = Field(None, description="name of the model that answers; without it the default does")
 
 
 class Label(BaseModel):

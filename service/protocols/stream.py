@@ -42,7 +42,8 @@ def add_routes(app: FastAPI, front: Front) -> None:
                 image = await front.decoder.decode(images[0], model.metadata.input, terms.deadline)
         except (ClientDisconnect, Departed):
             return Response(status_code=CLIENT_LEFT)
-        reply = EveryOutcome()
+        # A slow reader must not be taken for a slow server: what is counted is counted when it comes.
+        reply = EveryOutcome(lambda outcome: model.answered(outcome, deepening, front.clock()))
         job = model.submit(image, deepening, reply)
 
         def end() -> None:
@@ -93,8 +94,6 @@ async def written(reply: EveryOutcome, front: Front, model: Model, terms: Terms,
         async for outcome in reply:
             final, now = outcome.reason is not None, front.clock()
             sure = final or outcome.confidences[-1] >= terms.thresholds[outcome.exit - 1]
-            if final:
-                model.answered(outcome, replace(terms, operating_point=None), now)
             step = described(outcome, model, terms, now, top_k, would_answer=waiting and sure)
             waiting = waiting and not sure
             yield event("answer" if final else "exit", step)

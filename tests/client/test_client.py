@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,15 @@ import pytest
 from anytime_client import AsyncClient, Client, Options, Prediction, ServerError, Step, Unreachable
 from benchmarks.server import Server
 
-BOOT = Path(__file__).parents[1] / "data" / "ankle-boot.png"
+ROOT = Path(__file__).parents[2]
+BOOT = ROOT / "tests" / "data" / "ankle-boot.png"
 OPTIONS = Options(budget_ms=5000)
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "anytime_client", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    where = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=folder, env=where)
 
 
 def test_one_image_and_many(server: Server, tmp_path: Path) -> None:
@@ -70,6 +75,41 @@ def test_the_command_shows_a_stream(server: Server, tmp_path: Path) -> None:
     assert "FileNotFoundError" in done.stderr
     lines = run(BOOT, "--url", server.url, "--budget-ms", 5000, "--stream", "--json-lines").stdout.splitlines()
     assert [json.loads(line)["exit"]["number"] for line in lines if line] == [1, 2, 3, 4]
+
+
+def test_images_are_taken_as_they_are_needed_and_leaving_early_is_clean(server: Server) -> None:
+    taken = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            taken.append(1)
+            yield BOOT.read_bytes()
+
+    with Client(server.url, options=OPTIONS) as client:
+        answers = client.predict_many(endless(), concurrency=3)
+        assert [next(answers).label for _ in range(4)] == ["Ankle boot"] * 4
+        answers.close()
+    assert len(taken) <= 4 + 3
+
+    async def asynchronous() -> None:
+        async with AsyncClient(server.url, options=OPTIONS) as client:
+            async with aclosing(client.predict_many(endless(), concurrency=3)) as answers:
+                async for answer in answers:
+                    assert answer.label == "Ankle boot"
+                    break
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(asynchronous())
+
+
+def test_json_of_many_files_is_whole(server: Server, tmp_path: Path) -> None:
+    images = [tmp_path / f"photo[{number}].png" for number in range(12)]
+    for image in images:
+        image.write_bytes(BOOT.read_bytes())
+    done = run(*images, "--url", server.url, "--budget-ms", 5000, "--json-lines")
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == list(map(str, images))
+    table = run("photo[11].png", "--url", server.url, "--budget-ms", 5000, folder=tmp_path).stdout
+    assert "photo[11].png" in table  # not taken for markup
 
 
 def test_no_server_is_said(server: Server) -> None:

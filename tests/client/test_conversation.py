@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anytime_client.conversation import Options, Prediction, Refused, Send, ServerError, Unreachable, Wait, converse
+from anytime_client.conversation import (
+    Events,
+    Options,
+    Prediction,
+    Refused,
+    Send,
+    ServerError,
+    Unreachable,
+    Wait,
+    converse,
+)
 
 ANSWER = {
     "label": "cup",
@@ -63,7 +73,7 @@ def test_an_answer_is_read_and_what_was_asked_for_is_sent() -> None:
         "top_k": "2",
     }
     assert float(sent.query["latency_budget_ms"]) == pytest.approx(50)
-    assert sent.timeout == pytest.approx(1.05)
+    assert (sent.timeout.read, sent.timeout.connect) == (pytest.approx(1.05), pytest.approx(1.05))
 
 
 def test_another_attempt_has_what_is_left_of_the_budget() -> None:
@@ -100,7 +110,31 @@ def test_a_server_that_is_not_there() -> None:
     with pytest.raises(Unreachable, match="ConnectError: refused"):
         talk.run(Options(retries=2))
     assert talk.waits == [0.05, 0.1]
-    assert {sent.timeout for sent in talk.sent} == {None}
+    assert {(sent.timeout.read, sent.timeout.connect) for sent in talk.sent} == {(None, 5.0)}
+
+
+def test_a_refusal_is_the_reason_where_what_it_left_is_too_little() -> None:
+    too_small = httpx.Response(422, json={"error": {"code": "budget_too_small", "message": "needs more"}})
+    talk = Talk([busy(**{"retry-after-ms": "90"}), too_small])
+    with pytest.raises(Refused, match="overloaded"):
+        talk.run(Options(budget_ms=100))
+    with pytest.raises(ServerError, match="budget_too_small"):
+        Talk([too_small]).run(Options(budget_ms=0.01))
+
+
+def test_a_server_that_wants_to_be_left_alone_for_long_is() -> None:
+    talk = Talk([busy(**{"retry-after": "3600"})])
+    with pytest.raises(Refused):
+        talk.run(Options())
+    assert talk.waits == []
+
+
+@pytest.mark.parametrize("response", [httpx.Response(200, text="<html>"), httpx.Response(200, json={"ok": True})])
+def test_another_kind_of_server_is_said(response: httpx.Response) -> None:
+    with pytest.raises(ServerError, match="no answer of an anytime server"):
+        Talk([response]).run(Options())
+    with pytest.raises(ServerError, match="no answer of an anytime server"):
+        Events().step("data: <html>")
 
 
 @given(

@@ -88,7 +88,8 @@ def some_are_refused(server: Server, options: str, pngs: list[bytes], status: in
     assert {response.status_code for response in responses} == {200, status}
     for response in refused:
         assert Error.model_validate(response.json()).error.code == code
-        assert int(response.headers["Retry-After"]) >= 1
+        seconds, milliseconds = (int(response.headers[name]) for name in ("Retry-After", "Retry-After-Ms"))
+        assert 1 <= milliseconds <= 1000 * seconds
     assert samples(server)["anytime_refused_total", MODEL | {("reason", code)}] == len(refused)
 
 

@@ -114,7 +114,7 @@ def test_methods_are_compared_by_what_leaving_early_gives(tmp_path: Path) -> Non
     assert differences["plain"]["exit 2"] == "+0.00"  # of one seed, and so without an error
     markdown = (tmp_path / "report" / "report.md").read_text()
     assert matplotlib.image.imread(tmp_path / "report" / "leaving.png").std() > 0
-    assert "Least depth at the promise on validation images: mutual." in markdown
+    assert "least depth at the promise on validation images with mutual." in markdown
 
 
 def test_without_a_plain_network_there_is_no_difference(tmp_path: Path) -> None:
