@@ -6,6 +6,7 @@ turned upright and resized. Nothing here needs torch or onnxruntime.
 
 from decoding.errors import EmptyImage, ImageTooLarge, NotAnImage, PictureError, UnsupportedFormat
 from decoding.picture import REDUCED, Limits, Mode, Picture, Resize, fitted, open_picture, resized
+from decoding.pixels import fitted_pixels
 from decoding.signatures import ACCEPTED, EXTENSIONS
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Resize",
     "UnsupportedFormat",
     "fitted",
+    "fitted_pixels",
     "open_picture",
     "resized",
 ]

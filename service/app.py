@@ -23,6 +23,7 @@ from service.protocols import failures, models, operations, predict, stream
 from service.protocols.bodies import BodyLimits
 from service.protocols.front import Front
 from service.protocols.timing import RequestTiming
+from service.protocols.v2 import routes as v2
 from service.registry import Models
 from service.replies import ReplyBridge
 from service.runtime.gpu import device_of, open_stages
@@ -95,6 +96,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     predict.add_routes(app, front)
     stream.add_routes(app, front)
     models.add_routes(app, front)
+    v2.add_routes(app, front, max_images=settings.max_queue)
     operations.add_routes(app, lifecycle, metrics.registry)
     failures.add_handlers(app, metrics)
     app.add_middleware(

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from decoding import Limits
 from service.artifact import InputSpec
 from service.errors import Overloaded, QueueFull
-from service.images import open_image, to_input
+from service.images import from_pixels, open_image, to_input
 from service.runtime.interface import Tensor
 
 INLINE_PIXELS, INLINE_BYTES = 256 * 256, 64 * 1024
@@ -43,6 +46,12 @@ class Decoder:
         if width * height <= INLINE_PIXELS:
             return to_input(picture, spec)
         return await self._elsewhere(deadline, lambda: to_input(picture, spec))
+
+    async def fit(self, pixels: NDArray[np.uint8], spec: InputSpec, deadline: float) -> Tensor:
+        """The same of pixels that are in no file, H×W×C."""
+        if pixels.shape[0] * pixels.shape[1] <= INLINE_PIXELS:
+            return from_pixels(pixels, spec, self.limits)
+        return await self._elsewhere(deadline, lambda: from_pixels(pixels, spec, self.limits))
 
     async def _elsewhere(self, deadline: float, work: Callable[[], Tensor]) -> Tensor:
         clear = self.waiting * self._each / self.threads

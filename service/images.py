@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 import decoding
 from decoding import Limits, Mode, Picture, PictureError
@@ -40,11 +41,25 @@ def to_input(picture: Picture, spec: InputSpec) -> NDArray[np.float32]:
     """Decode to C×H×W, float32, resized and normalised. Raises RequestError."""
     with refusals():
         image = decoding.fitted(picture, (spec.width, spec.height), spec.resize, MODES[spec.color_mode])
+    return normalised(image, spec)
+
+
+def from_pixels(pixels: NDArray[np.uint8], spec: InputSpec, limits: Limits) -> NDArray[np.float32]:
+    """The same of H×W×C that are decoded already: grey, RGB, or RGB with alpha. Raises RequestError."""
+    with refusals():
+        image = decoding.fitted_pixels(
+            pixels, (spec.width, spec.height), spec.resize, MODES[spec.color_mode], limits.decoded
+        )
+    return normalised(image, spec)
+
+
+def normalised(image: Image, spec: InputSpec) -> NDArray[np.float32]:
+    """C×H×W of an image in its size and mode."""
     shape = (spec.height, spec.width, spec.channels)
     values = np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
     tensor = np.empty((spec.channels, spec.height, spec.width), np.float32)
-    for channel, normalised in enumerate(normalisation(spec.mean, spec.std)):
-        normalised.take(values[..., channel], out=tensor[channel], mode="clip")
+    for channel, lookup in enumerate(normalisation(spec.mean, spec.std)):
+        lookup.take(values[..., channel], out=tensor[channel], mode="clip")
     return tensor
 
 

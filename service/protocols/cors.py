@@ -17,7 +17,7 @@ def allow_origins(app: ASGIApp, origins: str) -> ASGIApp:
         allow_origins=[origin.strip() for origin in origins.split(",")],
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["*"],
-        expose_headers=["Retry-After"],
+        expose_headers=["Retry-After", "Inference-Header-Content-Length"],
     )
 
 

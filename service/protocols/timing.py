@@ -1,11 +1,12 @@
 """What is done with every request first: its arrival is stamped, its path and method normalised, its status counted."""
 
+import re
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COUNTED = ("/predict", "/predict/stream")
+COUNTED = re.compile(r"/predict(/stream)?|/v2/models/.+/infer")
 
 
 class RequestTiming:
@@ -36,7 +37,7 @@ class RequestTiming:
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
 
-        if path not in COUNTED:
+        if not COUNTED.fullmatch(path):
             return await self.app(scope, receive, send)
         status = 500  # what the server answers when the application fails before it has answered
 

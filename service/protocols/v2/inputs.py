@@ -1,0 +1,68 @@
+"""How images may come: as encoded pictures, as pixels of any size, or as the network takes them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact import InputSpec
+from service.decoder import Decoder
+from service.protocols.v2.errors import BadInference, TooMany
+from service.protocols.v2.schemas import RequestInput, TensorMetadata
+from service.protocols.v2.tensors import array, byte_strings
+from service.runtime.interface import Tensor
+
+Image = bytes | NDArray[Any]
+"""An encoded picture, pixels (H×W×C, uint8), or what the network takes (C×H×W, float32)."""
+CHANNELS = (1, 3, 4)
+"""Of pixels: grey, RGB, or RGB with alpha."""
+
+
+def described(spec: InputSpec) -> list[TensorMetadata]:
+    """All of them; -1 where a size is free."""
+    return [
+        TensorMetadata(name="image", datatype="BYTES", shape=[-1]),
+        TensorMetadata(name="pixels", datatype="UINT8", shape=[-1, -1, -1, -1]),
+        TensorMetadata(name="tensor", datatype="FP32", shape=[-1, *spec.shape]),
+    ]
+
+
+def read(tensor: RequestInput, raw: memoryview | None, spec: InputSpec, max_images: int) -> Sequence[Image]:
+    """The images of an input. Raises BadInference, or TooMany."""
+    check(tensor, described(spec))
+    if tensor.shape[0] > max_images:
+        raise TooMany(f"{tensor.name} has {tensor.shape[0]} images; at most {max_images} are accepted in a request")
+    if tensor.datatype == "BYTES":
+        return byte_strings(tensor, raw)
+    values = array(tensor, raw)
+    if tensor.datatype == "FP32" and not np.isfinite(values).all():
+        raise BadInference(f"{tensor.name}: all values must be finite")
+    return list(values)
+
+
+def check(tensor: RequestInput, known: Sequence[TensorMetadata]) -> None:
+    """Raises BadInference for another name, datatype or shape."""
+    wanted = next((one for one in known if one.name == tensor.name), None)
+    if wanted is None:
+        names = ", ".join(one.name for one in known)
+        raise BadInference(f"input {tensor.name[:40]!r} is unknown; send one of {names}")
+    if tensor.datatype != wanted.datatype:
+        raise BadInference(f"{tensor.name} is {wanted.datatype}, not {tensor.datatype[:40]!r}")
+    if len(tensor.shape) != len(wanted.shape) or not all(
+        size == fixed or (fixed == -1 and size > 0) for size, fixed in zip(tensor.shape, wanted.shape, strict=True)
+    ):
+        raise BadInference(
+            f"{tensor.name} has shape {wanted.shape}, where -1 is any size but 0, not {tensor.shape[:9]}"
+        )
+    if tensor.name == "pixels" and tensor.shape[3] not in CHANNELS:
+        raise BadInference(f"pixels has shape [N, H, W, C] with 1, 3 or 4 channels, not {tensor.shape[3]}")
+
+
+async def prepared(image: Image, decoder: Decoder, spec: InputSpec, deadline: float) -> Tensor:
+    """The image as the network takes it. Raises RequestError."""
+    if isinstance(image, bytes):
+        return await decoder.decode(image, spec, deadline)
+    if image.dtype == np.uint8:
+        return await decoder.fit(image, spec, deadline)
+    return image
