@@ -2,6 +2,12 @@
 
 import asyncio
 import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,3 +145,27 @@ def test_asyncio_asks_many_at_once(address: str, pngs: list[bytes], labels: list
             return [label for result in results for label in result.as_numpy("label").tolist()]
 
     assert asyncio.run(ask()) == 2 * labels
+
+
+ROOT = Path(__file__).parents[3]
+SECTION = (ROOT / "README.md").read_text().partition("### Open Inference Protocol\n")[2].partition("\n### ")[0]
+
+
+def example(language: str, server: Server) -> str:
+    """The first of the README's section, for this server."""
+    found = re.search(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+    assert found
+    return found[1].replace("127.0.0.1:8000", server.url.removeprefix("http://"))
+
+
+def test_the_python_of_the_readme(server: Server) -> None:
+    run = subprocess.run([sys.executable, "-c", example("python", server)], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.startswith("[b'Ankle boot' b'Ankle boot'] ["), run.stderr
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_shell_of_the_readme(server: Server) -> None:
+    run = subprocess.run(["sh", "-c", example("sh", server)], cwd=ROOT, capture_output=True, text=True)
+    outputs = {output["name"]: output["data"] for output in json.loads(run.stdout)["outputs"]}
+    assert list(outputs) == ["label", "exit", "reason"]
+    assert outputs["label"] == ["Ankle boot"]
