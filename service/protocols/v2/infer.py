@@ -14,7 +14,7 @@ from service.protocols.bodies import receive_all
 from service.protocols.compression import compressed
 from service.protocols.departure import CancelledOnDeparture
 from service.protocols.front import Front
-from service.protocols.v2 import inputs, outputs, requests, tensors
+from service.protocols.v2 import inputs, outputs, requests
 from service.protocols.v2.errors import located
 from service.protocols.v2.outputs import Answers, Wanted
 
@@ -25,7 +25,7 @@ Answered = tuple[Outcome, float]
 async def infer(request: Request, front: Front, max_images: int) -> Response:
     """Raises RequestError, Departed or ClientDisconnect."""
     front.lifecycle.check_ready()
-    model = front.models.get(request.path_params["name"], request.path_params.get("version"))
+    model = named(request, front)
     request.state.model = model.id.name
     content = await receive_all(request, front.limits)
     document, rest = requests.parse(content, request.headers.get(requests.HEADER))
@@ -41,13 +41,18 @@ async def infer(request: Request, front: Front, max_images: int) -> Response:
     return await rendered(answers, wanted, document.id, request.headers.get("accept-encoding", ""))
 
 
+def named(request: Request, front: Front) -> Model:
+    """By the path. Raises UnknownModel."""
+    return front.models.get(request.path_params["name"], request.path_params.get("version"))
+
+
 async def classify(front: Front, model: Model, name: str, images: Sequence[inputs.Image], terms: Terms) -> Answers:
     """All, or none: if one fails, the others are given up. Raises its RequestError, which tells its index in `name`."""
 
-    async def one(place: str, image: inputs.Image) -> Answered:
+    async def answer(place: str, image: inputs.Image) -> Answered:
         try:
-            ready = await inputs.prepared(image, front.decoder, model.metadata.input, terms.deadline)
-            return await front.answer(model, ready, terms), front.clock()
+            tensor = await inputs.prepared(image, front.decoder, model.metadata.input, terms.deadline)
+            return await front.answer(model, tensor, terms), front.clock()
         except RequestError as error:
             raise located(error, place) from error
 
@@ -55,7 +60,7 @@ async def classify(front: Front, model: Model, name: str, images: Sequence[input
     try:
         async with asyncio.TaskGroup() as group:
             for index, image in enumerate(images):
-                tasks.append(group.create_task(one(f"{name}[{index}]", image)))
+                tasks.append(group.create_task(answer(f"{name}[{index}]", image)))
                 await asyncio.sleep(0)  # other requests go on between small pictures, which are decoded at once
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
@@ -71,25 +76,12 @@ def counted(model: Model, terms: Terms, answered: Sequence[Answered]) -> Answers
 
 async def rendered(answers: Answers, wanted: Sequence[Wanted], request_id: str | None, accepted: str) -> Response:
     """`accepted`: the client's `Accept-Encoding`."""
-    described: list[dict[str, object]] = []
-    rest: list[bytes] = []
-    for each in wanted:
-        values = each.output.of(answers)
-        tensor: dict[str, object] = {"name": each.output.name, "datatype": each.output.datatype, "shape": shape(values)}
-        if each.binary:
-            rest.append(tensors.encoded(values))
-            tensor["parameters"] = {"binary_data_size": len(rest[-1])}
-        else:
-            tensor["data"] = values if isinstance(values, list) else values.ravel().tolist()
-        described.append(tensor)
-    identity = {} if request_id is None else {"id": request_id}
+    described, rest = zip(*(each.rendered(answers) for each in wanted), strict=True)
     name, version = answers.metadata.id
+    identity = {} if request_id is None else {"id": request_id}
     document = to_json({"model_name": name, "model_version": version, **identity, "outputs": described})
     content, headers = await compressed(b"".join([document, *rest]), accepted)
-    if rest:
+    if any(each.binary for each in wanted):
         headers[requests.HEADER] = str(len(document))
-    return Response(content, headers=headers, media_type="application/octet-stream" if rest else "application/json")
-
-
-def shape(values: tensors.Values) -> list[int]:
-    return [len(values)] if isinstance(values, list) else list(values.shape)
+        return Response(content, headers=headers, media_type="application/octet-stream")
+    return Response(content, headers=headers, media_type="application/json")

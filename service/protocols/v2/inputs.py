@@ -43,12 +43,12 @@ def read(tensor: RequestInput, raw: memoryview | None, spec: InputSpec, max_imag
 
 def check(tensor: RequestInput, known: Sequence[TensorMetadata]) -> None:
     """Raises BadInference for another name, datatype or shape."""
-    wanted = next((one for one in known if one.name == tensor.name), None)
+    wanted = next((form for form in known if form.name == tensor.name), None)
     if wanted is None:
-        names = ", ".join(one.name for one in known)
-        raise BadInference(f"input {tensor.name[:40]!r} is unknown; send one of {names}")
+        names = ", ".join(form.name for form in known)
+        raise BadInference(f"input {tensor.name!r} is unknown; send one of {names}")
     if tensor.datatype != wanted.datatype:
-        raise BadInference(f"{tensor.name} is {wanted.datatype}, not {tensor.datatype[:40]!r}")
+        raise BadInference(f"{tensor.name} is {wanted.datatype}, not {tensor.datatype!r}")
     if len(tensor.shape) != len(wanted.shape) or not all(
         size == fixed or (fixed == -1 and size > 0) for size, fixed in zip(tensor.shape, wanted.shape, strict=True)
     ):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from service.jobs import Outcome
 from service.protocols.v2.errors import BadInference
 from service.protocols.v2.requests import offered
 from service.protocols.v2.schemas import InferRequest, TensorMetadata
-from service.protocols.v2.tensors import DTYPES, Values
+from service.protocols.v2.tensors import DTYPES, Values, encoded
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,12 @@ class Answers:
     outcomes: Sequence[Outcome]
     elapsed: Sequence[float]
 
-    @property
+    @cached_property
     def probabilities(self) -> NDArray[np.float32]:
         """N×classes."""
         return np.stack([outcome.probabilities for outcome in self.outcomes])
 
-    @property
+    @cached_property
     def class_indices(self) -> list[int]:
         indices: list[int] = self.probabilities.argmax(axis=1).tolist()
         return indices
@@ -74,6 +75,16 @@ class Wanted:
     output: Output
     binary: bool
 
+    def rendered(self, answers: Answers) -> tuple[dict[str, object], bytes]:
+        """The tensor in the document, and its bytes behind it."""
+        values = self.output.of(answers)
+        shape = (len(values),) if isinstance(values, list) else values.shape
+        tensor = {"name": self.output.name, "datatype": self.output.datatype, "shape": shape}
+        if not self.binary:
+            return {**tensor, "data": values if isinstance(values, list) else values.ravel().tolist()}, b""
+        content = encoded(values)
+        return {**tensor, "parameters": {"binary_data_size": len(content)}}, content
+
 
 def chosen(request: InferRequest, binary: bool) -> list[Wanted]:
     """Those that the request names, or all; `binary` holds where one says nothing of itself. Raises BadInference."""
@@ -82,7 +93,7 @@ def chosen(request: InferRequest, binary: bool) -> list[Wanted]:
     names = [output.name for output in request.outputs]
     unknown = next((name for name in names if name not in OUTPUTS), None)
     if unknown is not None:
-        raise BadInference(f"output {unknown[:40]!r} is unknown; known are {', '.join(OUTPUTS)}")
+        raise BadInference(f"output {unknown!r} is unknown; known are {', '.join(OUTPUTS)}")
     if len(set(names)) < len(names):
         raise BadInference("an output is asked for twice")
     wanted = []

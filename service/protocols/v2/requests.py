@@ -1,6 +1,7 @@
 """Taking a request apart: the JSON document, and behind it the bytes of the tensors that it announces."""
 
 import math
+import reprlib
 
 from pydantic import BaseModel, ValidationError
 
@@ -103,4 +104,4 @@ def described(error: ValidationError) -> str:
         return f"{place} is unknown; known are {', '.join(Parameters.model_fields)}"
     if first["type"] == "json_invalid":
         return first["msg"]
-    return f"{place}: {first['msg']}, not {str(first['input'])[:40]!r}" if place else first["msg"]
+    return f"{place}: {first['msg']}, not {reprlib.repr(first['input'])}" if place else first["msg"]

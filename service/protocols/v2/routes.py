@@ -1,7 +1,5 @@
 """The paths under `/v2`."""
 
-from typing import Any
-
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
@@ -14,15 +12,14 @@ from service.protocols.departure import CLIENT_LEFT, Departed
 from service.protocols.front import Front
 from service.protocols.predict import Direct
 from service.protocols.v2 import inputs, outputs
+from service.protocols.v2.documentation import ERRORS, NOT_READY, UNKNOWN, infer_request, path_parameters
 from service.protocols.v2.errors import BadInference
-from service.protocols.v2.infer import infer
-from service.protocols.v2.requests import HEADER, described
+from service.protocols.v2.infer import infer, named
+from service.protocols.v2.requests import described
 from service.protocols.v2.schemas import (
-    ErrorText,
     Health,
     IndexEntry,
     IndexRequest,
-    InferRequest,
     InferResponse,
     ModelMetadata,
     ModelReady,
@@ -33,27 +30,13 @@ EXTENSIONS = ["binary_tensor_data", "parameters"]
 PLATFORM = "onnxruntime_onnx"
 MODEL = "/v2/models/{name}"
 VERSION = "/v2/models/{name}/versions/{version}"
-SIZE = "bytes of the JSON document, where binary tensors follow it"
-EXAMPLE = {
-    "inputs": [{"name": "pixels", "shape": [1, 1, 1, 1], "datatype": "UINT8", "data": [0]}],
-    "parameters": {"latency_budget_ms": 50},
-    "outputs": [{"name": "label"}, {"name": "confidence"}, {"name": "exit"}, {"name": "reason"}],
-}
-UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorText, "description": "No such model or version"}}
-ERRORS = UNKNOWN | {
-    400: {"model": ErrorText, "description": "The document, a tensor or a parameter is wrong, or too small a budget"},
-    408: {"model": ErrorText, "description": "The body did not arrive in time"},
-    413: {"model": ErrorText, "description": "Too many bytes, pixels, images or numbers in JSON"},
-    415: {"model": ErrorText, "description": "Not a picture, or a format or an encoding that is not accepted"},
-    429: {"model": ErrorText, "description": "The queue is full"},
-    503: {"model": ErrorText, "description": "Load makes exit 1 late: see `Retry-After`; or not ready"},
-}
 
 
 def add_routes(app: FastAPI, front: Front, max_images: int) -> None:
     """`max_images`: in one request."""
     add_server(app, front)
-    add_models(app, front)
+    for path in (MODEL, VERSION):
+        add_model(app, front, path)
 
     async def infer_model(request: Request) -> Response:
         """Classify images, each by an exit of its own.
@@ -74,7 +57,7 @@ def add_routes(app: FastAPI, front: Front, max_images: int) -> None:
             methods=["POST"],
             response_model=InferResponse,
             responses=ERRORS,
-            openapi_extra=documentation(path),
+            openapi_extra=infer_request(path),
             route_class_override=Direct,
         )
 
@@ -92,7 +75,11 @@ def add_server(app: FastAPI, front: Front) -> None:
         """The process answers."""
         return Health(live=True, ready=lifecycle.welcomes)
 
-    @app.get("/v2/health/ready", response_model=Health, responses={503: {"model": Health}})
+    @app.get(
+        "/v2/health/ready",
+        response_model=Health,
+        responses={503: {"model": Health, "description": "Warming up or draining"}},
+    )
     async def server_ready() -> JSONResponse:
         """All models are warm, and the server is not shutting down."""
         return JSONResponse({"live": True, "ready": lifecycle.welcomes}, 200 if lifecycle.welcomes else 503)
@@ -115,22 +102,26 @@ def add_server(app: FastAPI, front: Front) -> None:
         return [index_entry(model, lifecycle.ready) for model in front.models]
 
 
-def add_models(app: FastAPI, front: Front) -> None:
-    """Of the newest version, or of the one that is named."""
+def add_model(app: FastAPI, front: Front, path: str) -> None:
+    """`path`: of the newest version, or of the one that it names."""
+    extra = {"parameters": path_parameters(path)}
 
-    @app.get(MODEL, responses=UNKNOWN)
-    @app.get(VERSION, responses=UNKNOWN)
-    async def model_metadata(name: str, version: str | None = None) -> ModelMetadata:
+    @app.get(path, responses=UNKNOWN, openapi_extra=extra)
+    async def model_metadata(request: Request) -> ModelMetadata:
         """The inputs, of which a request has exactly one, and the outputs."""
-        return metadata(front.models.get(name, version), front.models.versions(name))
+        model = named(request, front)
+        return metadata(model, front.models.versions(model.id.name))
 
-    @app.get(f"{MODEL}/ready", response_model=ModelReady, responses=UNKNOWN | {503: {"model": ModelReady}})
-    @app.get(f"{VERSION}/ready", response_model=ModelReady, responses=UNKNOWN | {503: {"model": ModelReady}})
-    async def model_ready(name: str, version: str | None = None) -> JSONResponse:
+    @app.get(
+        f"{path}/ready",
+        response_model=ModelReady,
+        responses=UNKNOWN | NOT_READY,
+        openapi_extra=extra,
+    )
+    async def model_ready(request: Request) -> JSONResponse:
         """It answers requests."""
-        front.models.get(name, version)
-        ready = front.lifecycle.welcomes
-        return JSONResponse({"name": name, "ready": ready}, 200 if ready else 503)
+        model, ready = named(request, front), front.lifecycle.welcomes
+        return JSONResponse({"name": model.id.name, "ready": ready}, 200 if ready else 503)
 
 
 def index_entry(model: Model, ready: bool) -> IndexEntry:
@@ -145,33 +136,3 @@ def metadata(model: Model, versions: list[str]) -> ModelMetadata:
         inputs=inputs.described(model.metadata.input),
         outputs=[output.described(model.metadata) for output in outputs.OUTPUTS.values()],
     )
-
-
-def documentation(path: str) -> dict[str, Any]:
-    """The path and the body in OpenAPI, by hand since the endpoint reads them itself."""
-    names = [name for name in ("name", "version") if f"{{{name}}}" in path]
-    schema = InferRequest.model_json_schema()
-    document = {"schema": inlined(schema, schema["$defs"]), "example": EXAMPLE}
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    size = {"name": HEADER, "in": "header", "schema": {"type": "integer"}, "description": SIZE}
-    return {
-        "parameters": [
-            *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names),
-            size,
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": document, "application/octet-stream": binary},
-        },
-    }
-
-
-def inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """`schema` with what it refers to in its place: it is to stand within a larger document."""
-    if isinstance(schema, list):
-        return [inlined(part, definitions) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return inlined(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
-    return {name: inlined(part, definitions) for name, part in schema.items() if name != "$defs"}

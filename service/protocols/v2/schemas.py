@@ -12,6 +12,8 @@ def no_boolean(value: object) -> object:
 
 
 NotBoolean = BeforeValidator(no_boolean)
+Word = Annotated[str, Field(max_length=256)]
+"""Short enough to be told in an error."""
 Size = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 
 
@@ -27,15 +29,15 @@ class TensorParameters(BaseModel):
 class RequestInput(BaseModel):
     """`data` flat or nested as `shape` says, in row-major order; none where the bytes follow the document."""
 
-    name: str = Field(examples=["image"])
+    name: Word = Field(examples=["image"])
     shape: list[Size] = Field(examples=[[1]])
-    datatype: str = Field(examples=["BYTES"])
+    datatype: Word = Field(examples=["BYTES"])
     parameters: TensorParameters | None = None
     data: list[Any] | None = Field(None, description="numbers, or for BYTES pictures in base64")
 
 
 class RequestOutput(BaseModel):
-    name: str = Field(examples=["label"])
+    name: Word = Field(examples=["label"])
     parameters: TensorParameters | None = None
 
 
@@ -50,7 +52,7 @@ class Parameters(BaseModel):
     timeout: Annotated[int, NotBoolean] | None = Field(
         default=None, ge=0, description="the same in microseconds; 0 for none given"
     )
-    operating_point: str | None = Field(
+    operating_point: Word | None = Field(
         default=None, description="named thresholds of the model; default: its own default"
     )
     confidence_threshold: Annotated[float, NotBoolean] | None = Field(

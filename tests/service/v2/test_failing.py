@@ -78,6 +78,22 @@ def test_what_nobody_foresaw_is_raised_as_it_is() -> None:
         run(Waiting(1, ZeroDivisionError()), 3)
 
 
+def test_a_client_that_leaves_gives_up_all_its_images() -> None:
+    front = Waiting(failing=-1, error=ZeroDivisionError())
+
+    async def leave() -> None:
+        pixels = [np.full((1, 1, 1), number, np.uint8) for number in range(3)]
+        request = asyncio.create_task(classify(cast(Front, front), cast(Model, AnyModel()), "pixels", pixels, TERMS))
+        while len(front.waiting) < 3:
+            await asyncio.sleep(0)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+
+    asyncio.run(leave())
+    assert sorted(front.given_up) == [0, 1, 2]
+
+
 class Failing:
     """A front whose server cannot answer."""
 

@@ -1,6 +1,8 @@
 """What is answered, held against `/predict`, and the same image in every form in which it can be sent."""
 
+import gzip
 import json
+import zlib
 
 import httpx
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.artifact import Artifact
-from tests.service.asking import png
+from tests.service.asking import BODY_LIMIT, png
 from tests.service.v2.conftest import Local
 from tests.service.v2.requesting import HEADER, INFER, Sent, error, images, numbers, outputs, send
 
@@ -126,6 +128,7 @@ def test_parameters_steer_the_exit(local: Local, pngs: list[bytes]) -> None:
         ({"confidence_threshold": 1.1}, "parameters.confidence_threshold"),
         ({"max_exit": 5}, "numbered 1 to 4"),
         ({"top_k": 3}, "parameters.top_k is unknown; known are latency_budget_ms"),
+        ({"operating_point": "a" * 10**6}, "at most 256 characters"),
         ({"sequence_id": 7, "sequence_start": True}, "each request stands alone"),
         ({"priority": 1}, "ordered by their deadlines"),
     ],
@@ -226,6 +229,23 @@ def test_bytes_that_do_not_add_up_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("encoding", "body", "status"),
+    [
+        ("gzip", gzip.compress(BLACK), 200),
+        ("deflate", zlib.compress(BLACK), 200),
+        ("gzip", BLACK, 400),
+        ("gzip", gzip.compress(bytes(BODY_LIMIT + 1)), 413),
+        ("", bytes(BODY_LIMIT + 1), 413),
+        ("br", BLACK, 415),
+    ],
+)
+def test_a_body_is_unpacked_within_limits(local: Local, encoding: str, body: bytes, status: int) -> None:
+    response = local.ask("POST", INFER, content=body, headers={"Content-Encoding": encoding})
+    assert response.status_code == status
+    assert status == 200 or error(response)
+
+
+@pytest.mark.parametrize(
     ("method", "path", "status"),
     [
         ("GET", "/v2/models/other", 404),
@@ -286,12 +306,12 @@ def test_the_server_says_what_it_is_and_serves(local: Local, embedded: Artifact)
     described = get(f"/v2/models/{name}").json()
     assert described == get(f"/v2/models/{name}/versions/{version}").json()
     assert described["versions"] == [version]
-    assert {one["name"]: one["shape"] for one in described["inputs"]} == {
+    assert {tensor["name"]: tensor["shape"] for tensor in described["inputs"]} == {
         "image": [-1],
         "pixels": [-1] * 4,
         "tensor": [-1, 1, 28, 28],
     }
-    assert [one["name"] for one in described["outputs"]] == NAMES
+    assert [tensor["name"] for tensor in described["outputs"]] == NAMES
     entry = {"name": name, "version": version, "state": "READY", "reason": ""}
     assert local.ask("POST", "/v2/repository/index").json() == [entry]
     assert local.ask("POST", "/v2/repository/index", json={"ready": True}).json() == [entry]

@@ -123,14 +123,14 @@ def test_errors_are_told(address: str, pngs: list[bytes]) -> None:
             client.infer(name, [tensor], **options)
         return raised.value.status(), raised.value.message()
 
-    one = pictures(pngs[:1])
-    assert refused("other", one) == ("404", f"'other' is not served here; {MODEL!r} is")
+    boot = pictures(pngs[:1])
+    assert refused("other", boot) == ("404", f"'other' is not served here; {MODEL!r} is")
     assert refused(MODEL, pictures([pngs[0], b"words"]))[0] == "415"
     assert "image[1]: " in refused(MODEL, pictures([pngs[0], b"words"]))[1]
-    assert refused(MODEL, one, timeout=1)[0] == "400"
-    assert "each request stands alone" in refused(MODEL, one, sequence_id=3)[1]
-    assert "ordered by their deadlines" in refused(MODEL, one, priority=1)[1]
-    assert "known are" in refused(MODEL, one, parameters={"budget": 5})[1]
+    assert refused(MODEL, boot, timeout=1)[0] == "400"
+    assert "each request stands alone" in refused(MODEL, boot, sequence_id=3)[1]
+    assert "ordered by their deadlines" in refused(MODEL, boot, priority=1)[1]
+    assert "known are" in refused(MODEL, boot, parameters={"budget": 5})[1]
 
 
 def test_asyncio_asks_many_at_once(address: str, pngs: list[bytes], labels: list[bytes]) -> None:
@@ -153,9 +153,9 @@ SECTION = (ROOT / "README.md").read_text().partition("### Open Inference Protoco
 
 def example(language: str, server: Server) -> str:
     """The first of the README's section, for this server."""
-    found = re.search(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
-    assert found
-    return found[1].replace("127.0.0.1:8000", server.url.removeprefix("http://"))
+    block = re.search(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+    assert block
+    return block[1].replace("127.0.0.1:8000", server.url.removeprefix("http://"))
 
 
 def test_the_python_of_the_readme(server: Server) -> None:
