@@ -12,7 +12,9 @@ EXAMPLE = {
     "outputs": [{"name": "label"}, {"name": "confidence"}, {"name": "exit"}, {"name": "reason"}],
 }
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorText, "description": "No such model or version"}}
-ERRORS = UNKNOWN | {
+BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+RESPONSES = UNKNOWN | {
+    200: {"content": BINARY, "description": "The outputs; those asked for in binary form follow the document"},
     400: {"model": ErrorText, "description": "The document, a tensor or a parameter is wrong, or too small a budget"},
     408: {"model": ErrorText, "description": "The body did not arrive in time"},
     413: {"model": ErrorText, "description": "Too many bytes, pixels, images or numbers in JSON"},
@@ -33,8 +35,7 @@ def infer_request(path: str) -> dict[str, Any]:
     schema = InferRequest.model_json_schema()
     document = {"schema": inlined(schema, schema["$defs"]), "example": EXAMPLE}
     size = {"name": HEADER, "in": "header", "schema": {"type": "integer"}, "description": SIZE}
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    content = {"application/json": document, "application/octet-stream": binary}
+    content = {"application/json": document, **BINARY}
     return {
         "parameters": [*path_parameters(path), size],
         "requestBody": {"required": True, "content": content},

@@ -12,7 +12,7 @@ from service.protocols.departure import CLIENT_LEFT, Departed
 from service.protocols.front import Front
 from service.protocols.predict import Direct
 from service.protocols.v2 import inputs, outputs
-from service.protocols.v2.documentation import ERRORS, NOT_READY, UNKNOWN, infer_request, path_parameters
+from service.protocols.v2.documentation import NOT_READY, RESPONSES, UNKNOWN, infer_request, path_parameters
 from service.protocols.v2.errors import BadInference
 from service.protocols.v2.infer import infer, named
 from service.protocols.v2.requests import described
@@ -56,7 +56,7 @@ def add_routes(app: FastAPI, front: Front, max_images: int) -> None:
             infer_model,
             methods=["POST"],
             response_model=InferResponse,
-            responses=ERRORS,
+            responses=RESPONSES,
             openapi_extra=infer_request(path),
             route_class_override=Direct,
         )
@@ -87,7 +87,7 @@ def add_server(app: FastAPI, front: Front) -> None:
     @app.post(
         "/v2/repository/index",
         response_model=list[IndexEntry],
-        responses={400: ERRORS[400]},
+        responses={400: RESPONSES[400]},
         openapi_extra={"requestBody": {"content": {"application/json": {"schema": IndexRequest.model_json_schema()}}}},
     )
     async def repository_index(request: Request) -> list[IndexEntry]:

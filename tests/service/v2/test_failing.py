@@ -16,7 +16,7 @@ from service.model import Model, Terms
 from service.protocols.failures import add_handlers
 from service.protocols.front import Front
 from service.protocols.timing import RequestTiming
-from service.protocols.v2 import routes
+from service.protocols.v2 import errors, routes
 from service.protocols.v2.infer import classify
 
 TERMS = Terms(0.0, math.inf, None, (), 1)
@@ -139,3 +139,19 @@ def test_refusals_and_failures_keep_status_and_headers(
     assert counted("anytime_requests_total", {"model": "any", "code": str(status)}) == 1
     refused = counted("anytime_refused_total", {"model": "any", "reason": "overloaded"})
     assert refused == (1 if status == 503 else None)
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path", "concerned"),
+    [
+        ("/v2", "", True),
+        ("/v2/models/any", "", True),
+        ("/v2more", "", False),
+        ("/predict", "", False),
+        ("/any/time/v2/models", "/any/time", True),
+        ("/v2/models", "/any/time", True),
+        ("/v2/predict", "/v2", False),
+    ],
+)
+def test_which_requests_are_told_errors_in_this_shape(path: str, root_path: str, concerned: bool) -> None:
+    assert errors.concerns({"path": path, "root_path": root_path}) == concerned
