@@ -221,21 +221,7 @@ class Events:
     def read(self, document: Mapping[str, Any]) -> Step:
         if self.name == "error":
             raise ServerError(200, document["code"], document["message"])
-        exit_, latency = document["exit"], document["latency"]
-        return Step(
-            label=document["label"],
-            class_index=document["class_index"],
-            confidence=document["confidence"],
-            top=[(one["label"], one["probability"]) for one in document["top"]],
-            exit=exit_["number"],
-            exits=exit_["of"],
-            depth=exit_["depth"],
-            reason=exit_["reason"],
-            would_answer=document["would_answer"],
-            elapsed_ms=latency["elapsed_ms"],
-            left_ms=latency["left_ms"],
-            document=document,
-        )
+        return Step(**of_exit(document), would_answer=document["would_answer"], left_ms=document["latency"]["left_ms"])
 
 
 @contextmanager
@@ -253,18 +239,21 @@ def prediction(response: httpx.Response, attempts: int) -> Prediction:
 
 
 def read(document: Mapping[str, Any], attempts: int) -> Prediction:
-    exit_, latency = document["exit"], document["latency"]
-    return Prediction(
-        label=document["label"],
-        class_index=document["class_index"],
-        confidence=document["confidence"],
-        top=[(one["label"], one["probability"]) for one in document["top"]],
-        exit=exit_["number"],
-        exits=exit_["of"],
-        depth=exit_["depth"],
-        reason=exit_["reason"],
-        elapsed_ms=latency["elapsed_ms"],
-        budget_met=latency["budget_met"],
-        attempts=attempts,
-        document=document,
-    )
+    return Prediction(**of_exit(document), budget_met=document["latency"]["budget_met"], attempts=attempts)
+
+
+def of_exit(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answer and a step of a stream have in common."""
+    exit_ = document["exit"]
+    return {
+        "label": document["label"],
+        "class_index": document["class_index"],
+        "confidence": document["confidence"],
+        "top": [(each["label"], each["probability"]) for each in document["top"]],
+        "exit": exit_["number"],
+        "exits": exit_["of"],
+        "depth": exit_["depth"],
+        "reason": exit_["reason"],
+        "elapsed_ms": document["latency"]["elapsed_ms"],
+        "document": document,
+    }
