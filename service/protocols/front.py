@@ -15,7 +15,7 @@ from service.decoder import Decoder
 from service.jobs import Outcome
 from service.lifecycle import Lifecycle
 from service.model import Model, Terms
-from service.protocols import start
+from service.protocols import request_start
 from service.protocols.bodies import BodyLimits
 from service.registry import Models
 from service.replies import FinalOutcome
@@ -48,7 +48,7 @@ class Front:
         if header is None:
             return 0.0
         arrival: float = time.time() - (self.clock() - request.state.arrival)
-        return max(0.0, arrival - start.seconds(header))
+        return max(0.0, arrival - request_start.seconds(header))
 
     async def classify(self, model: Model, content: bytes, terms: Terms) -> Outcome:
         """The answer to the bytes of an image. Raises RequestError."""

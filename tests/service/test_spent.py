@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.server import Server
 from service.errors import InvalidParameter
-from service.protocols import start
+from service.protocols import request_start
 from tests.service.asking import NO_LIMIT, ask, samples
 
 
@@ -75,4 +75,4 @@ def test_it_is_not_trusted_unless_asked_for(server: Server, pngs: list[bytes]) -
 @pytest.mark.parametrize("header", ["", "now", "t=", "-5", "1e9", "t=1731592800.", "9" * 18, "1,2"])
 def test_a_header_that_cannot_be_read_is_said(header: str) -> None:
     with pytest.raises(InvalidParameter, match="X-Request-Start is"):
-        start.seconds(header)
+        request_start.seconds(header)
