@@ -3,16 +3,14 @@
 import asyncio
 import heapq
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
-from fastapi.routing import APIRoute
 from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
 from service.artifact import Metadata
 from service.errors import BudgetMissing, InvalidParameter, RequestError, UnknownModel
@@ -20,6 +18,7 @@ from service.jobs import Outcome
 from service.model import Ask, Model, Terms
 from service.protocols import bodies, foreign
 from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Departed
+from service.protocols.direct import Direct
 from service.protocols.front import Front
 from service.protocols.schemas import (
     Error,
@@ -52,19 +51,6 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         "description": "Load makes exit 1 late: `Retry-After` says when it would not; or shutting down",
     },
 }
-
-
-class Direct(APIRoute):
-    """For an endpoint that takes the request and makes the response: nothing is left to inject or to convert."""
-
-    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            response = await endpoint(Request(scope, receive))
-            await response(scope, receive, send)
-
-        self.app = answer
 
 
 def add_routes(app: FastAPI, front: Front) -> None:

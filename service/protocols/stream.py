@@ -16,8 +16,9 @@ from service.jobs import Outcome
 from service.model import Model, Terms
 from service.protocols import bodies
 from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Departed
+from service.protocols.direct import Direct
 from service.protocols.front import Front
-from service.protocols.predict import ERRORS, Direct, agreed, labels, request_documentation
+from service.protocols.predict import ERRORS, agreed, labels, request_documentation
 from service.protocols.schemas import ErrorBody, ModelName, Step, StepExit, StepLatency
 from service.replies import EveryOutcome
 

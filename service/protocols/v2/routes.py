@@ -9,8 +9,8 @@ from service import __version__
 from service.model import Model
 from service.protocols.bodies import receive_all
 from service.protocols.departure import CLIENT_LEFT, Departed
+from service.protocols.direct import Direct
 from service.protocols.front import Front
-from service.protocols.predict import Direct
 from service.protocols.v2 import inputs, outputs
 from service.protocols.v2.documentation import NOT_READY, RESPONSES, UNKNOWN, infer_request, path_parameters
 from service.protocols.v2.errors import BadInference
