@@ -1,6 +1,5 @@
 """What an exit answers with, and confidences that mean what they say; all fitted on held-out images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
+
+from training.fitting import fit_temperature, minimise
 
 BINS = 15
 
@@ -61,12 +62,6 @@ def fit_temperatures(
     return Calibration(answer, weights, temperatures, sum(losses) / len(losses))
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The T that minimises the cross entropy of `logits / T` (N×classes) against `labels` (N)."""
-    precise = logits.double()
-    return minimise(lambda log_t: F.cross_entropy(precise / log_t.exp(), labels), torch.zeros(1)).exp().item()
-
-
 def fit_weights(logits: Tensor, labels: Tensor) -> list[float]:
     """Weights of the running sum of logits that minimise the cross entropy of all exits together; the first is 1."""
     precise, exits = logits.double(), len(logits)
@@ -78,21 +73,6 @@ def fit_weights(logits: Tensor, labels: Tensor) -> list[float]:
 
     weights = minimise(loss, torch.zeros(2 * exits))[:exits].exp()
     return list((weights / weights[0]).tolist())
-
-
-def minimise(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """The parameters with the least `loss`, by L-BFGS in double precision."""
-    parameters = start.double().requires_grad_()
-    optimizer = torch.optim.LBFGS([parameters], max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = loss(parameters)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return parameters.detach()
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> float:

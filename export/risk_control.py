@@ -16,14 +16,10 @@ from dataclasses import dataclass
 import torch
 from scipy.stats import binom
 from torch import Tensor
-from torch.nn import functional as F
 
-from export.calibration import minimise
+from training.fitting import equal_risk
 
-STEPS = 200
-RISKS = torch.logspace(-6, -0.05, STEPS, dtype=torch.float64)
-DOUBTS = torch.logspace(-5, -0.15, STEPS, dtype=torch.float64)
-RIDGE = 1e-4  # keeps the fit of a risk finite where an exit loses nothing
+DOUBTS = torch.logspace(-5, -0.15, 200, dtype=torch.float64)
 NEVER = 2.0
 """A threshold that no confidence reaches."""
 
@@ -62,33 +58,7 @@ class Answers:
 
 def paths(answers: Answers) -> list[Tensor]:
     """The paths worth trying, each S×(K-1) from safe to bold, fitted on images that are not those of the test."""
-    return [equal_risk(answers), equal_confidence(len(answers.right))]
-
-
-def equal_risk(answers: Answers) -> Tensor:
-    """At each step the thresholds at which the image just sure enough is as risky at one exit as at another.
-
-    The risk at an exit is the probability that its answer is wrong and the last exit's right, a logistic function of
-    the log-odds of its confidence.
-    """
-    last = answers.right[-1]
-    path = torch.empty(STEPS, len(answers.right) - 1, dtype=torch.float64)
-    for exit_ in range(path.shape[1]):
-        odds = torch.logit(answers.confidences[exit_].double(), eps=1e-7)
-        offset, log_slope = fit_risk(odds, (last & ~answers.right[exit_]).double())
-        path[:, exit_] = torch.sigmoid((offset - torch.logit(RISKS)) / log_slope.exp())
-    return path
-
-
-def fit_risk(odds: Tensor, lost: Tensor) -> Tensor:
-    """Offset and log slope of P(lost) = sigmoid(offset - slope·odds)."""
-
-    def loss(parameters: Tensor) -> Tensor:
-        offset, log_slope = parameters
-        risk = offset - log_slope.exp() * odds
-        return F.binary_cross_entropy_with_logits(risk, lost) + RIDGE * parameters.square().sum()
-
-    return minimise(loss, torch.zeros(2))
+    return [equal_risk(answers.confidences, answers.right), equal_confidence(len(answers.right))]
 
 
 def equal_confidence(exits: int) -> Tensor:

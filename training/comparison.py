@@ -8,6 +8,8 @@ from typing import Any
 
 from training.runs import Row
 
+COST = "M MACs there"
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -33,6 +35,7 @@ def leaving(exits: int) -> list[Figure]:
     single = [Figure(f"AURC {exits - back}", answer("aurc", back)) for back in reversed(range(exits))]
     return [
         Figure("depth at the promise", lambda found: part(found).get("depth"), digits=3),
+        Figure(COST, lambda found: millions(part(found).get("macs"))),
         Figure("accuracy there", lambda found: scaled(part(found).get("accuracy"))),
         Figure("area", lambda found: scaled(part(found).get("area")) or None),
         *single,
@@ -69,6 +72,10 @@ def scaled(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
+def millions(macs: float | None) -> float | None:
+    return None if macs is None else macs / 1e6
+
+
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """Mean ± sample standard deviation, which a single run does not have; nothing without values."""
     if not values:
@@ -90,8 +97,11 @@ def difference(values: dict[int, float], baseline: dict[int, float], digits: int
 
 
 def shallowest(rows: Sequence[Row]) -> Row | None:
-    """The method with exits that has the least mean depth at the promise on validation images, if any has one."""
-    depth = leaving(1)[0]
-    depths = {index: depth.by_seed(row, "validation") for index, row in enumerate(rows) if row.exits > 1}
-    means = {index: statistics.fmean(values.values()) for index, values in depths.items() if values}
+    """The method with exits of least mean cost at the promise on validation images, if any has one.
+
+    By multiply-accumulates, as a method may change what the whole network costs, of which depth is a share.
+    """
+    cost = next(one for one in leaving(1) if one.title == COST)
+    costs = {index: cost.by_seed(row, "validation") for index, row in enumerate(rows) if row.exits > 1}
+    means = {index: statistics.fmean(values.values()) for index, values in costs.items() if values}
     return rows[min(means, key=means.__getitem__)] if means else None

@@ -164,6 +164,9 @@ class TrainConfig(BaseSettings):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD, the authors'")
     nesterov: bool = Field(True, description="Nesterov's form of it, which the authors' code does not use")
     weight_decay: float = Field(5e-4, ge=0, description="weight decay, the authors'")
+    norm_weight_decay: float | None = Field(
+        None, ge=0, description="that of biases and of batch norm's scales; none: the same, as the authors have it"
+    )
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay per step of averaged weights, which are evaluated; 0 for none"
     )

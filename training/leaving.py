@@ -5,59 +5,69 @@ and how deep a network must be run to keep what its last exit knows, do.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from training.evaluate import with_ensemble
+from training.fitting import equal_risk, fit_temperature
 
 PROMISE = 0.005
 """Most accuracy that leaving early may lose against the last exit."""
-THRESHOLDS = torch.cat([torch.tensor([2.0]), 1 - torch.logspace(-6, 0, 400, dtype=torch.float64)])
-"""From one that no confidence reaches to 0, which all do."""
-CURVE = 40  # about as many points of the curve are kept
+CURVE = 40
+"""Points of the curve that are kept."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """An image leaves at the first exit whose confidence at its temperature is at least the threshold."""
+    """An image leaves at the first exit whose confidence at its temperature is at least its threshold.
+
+    `path`: thresholds of all exits but the last, S×(K-1), from those that no confidence reaches to 0; `step`: the one
+    taken.
+    """
 
     temperatures: list[float]
-    threshold: float
+    path: Tensor
+    step: int
 
 
-def choose(logits: Tensor, labels: Tensor, depths: Sequence[float]) -> Policy:
-    """The policy of least mean depth that loses at most `PROMISE` on these images (K×N×classes, N)."""
-    temperatures = [temperature(exit_, labels) for exit_ in logits]
-    mean_depths, accuracies = walk(*judged(logits, labels, temperatures), depths)
+def choose(logits: Tensor, labels: Tensor, macs: Sequence[float]) -> Policy:
+    """The policy of least mean cost that loses at most `PROMISE` on these images (K×N×classes, N).
+
+    All exits are equally risky at its thresholds; one threshold for all would run a network deeper.
+    """
+    temperatures = [fit_temperature(exit_, labels) for exit_ in logits]
+    confidences, right = judged(logits, labels, temperatures)
+    path = equal_risk(confidences, right)
+    path = torch.cat([torch.full_like(path[:1], 2.0), path, torch.zeros_like(path[:1])])
+    costs, accuracies = walk(confidences, right, macs, path)
     kept = (accuracies >= accuracies[0] - PROMISE - 1e-12).nonzero().flatten()
-    best = kept[mean_depths[kept].argmin()]
-    return Policy(temperatures, THRESHOLDS[best].item())
+    return Policy(temperatures, path, int(kept[costs[kept].argmin()]))
 
 
-def figures(logits: Tensor, labels: Tensor, depths: Sequence[float], policy: Policy) -> dict[str, Any]:
-    """On images, which need not be those that `policy` was chosen on; depths and accuracies are shares.
+def figures(logits: Tensor, labels: Tensor, macs: Sequence[float], policy: Policy) -> dict[str, Any]:
+    """On images, which need not be those that `policy` was chosen on. `macs`: to reach each exit.
 
-    `aurc` of each exit and, last, of the ensemble; `depth`, `accuracy` of the `policy`; `curve`: pairs of them for all
-    thresholds at its temperatures; `area`: mean accuracy on it over depths from the first exit's to 1, 0 for one exit.
+    `aurc` of each exit and, last, of the ensemble; `macs`, `accuracy` of the `policy`, means over the images, and
+    `depth`, its share of all multiply-accumulates; `curve`: pairs of depth and accuracy on the path of the policy,
+    evenly over depth; `area`: mean accuracy on it over depths from the first exit's to 1, 0 for one exit.
     """
     confidences, right = judged(logits, labels, policy.temperatures)
-    mean_depths, accuracies = walk(confidences, right, depths)
-    at = int(THRESHOLDS.eq(policy.threshold).nonzero())
-    order = mean_depths.argsort(stable=True)
-    x, y = mean_depths[order], accuracies[order]
+    costs, accuracies = walk(confidences, right, macs, policy.path)
+    x, y = (costs / macs[-1]).flip(0), accuracies.flip(0)
     width = x[-1] - x[0]
+    even = torch.searchsorted(x, torch.linspace(x[0].item(), x[-1].item(), CURVE, dtype=x.dtype)).clamp(max=len(x) - 1)
     everyone = with_ensemble(logits).double().softmax(dim=2).max(dim=2)
     return {
-        "policy": asdict(policy),
-        "depth": mean_depths[at].item(),
-        "accuracy": accuracies[at].item(),
+        "policy": {"temperatures": policy.temperatures, "thresholds": policy.path[policy.step].tolist()},
+        "macs": costs[policy.step].item(),
+        "depth": costs[policy.step].item() / macs[-1],
+        "accuracy": accuracies[policy.step].item(),
         "area": (torch.trapezoid(y, x) / width).item() if width > 0 else 0.0,
         "aurc": [aurc(one, index == labels) for one, index in zip(everyone.values, everyone.indices, strict=True)],
-        "curve": torch.stack([x, y], dim=1)[:: max(len(x) // CURVE, 1)].tolist(),
+        "curve": torch.stack([x, y], dim=1)[even.unique()].tolist(),
     }
 
 
@@ -81,30 +91,13 @@ def judged(logits: Tensor, labels: Tensor, temperatures: Sequence[float]) -> tup
     return confidences, answers == labels
 
 
-def walk(confidences: Tensor, right: Tensor, depths: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Mean depth and accuracy of leaving at each of `THRESHOLDS`."""
-    going = torch.ones(len(THRESHOLDS), confidences.shape[1], dtype=torch.bool)
-    mean_depths, accuracies = torch.zeros(2, len(THRESHOLDS), dtype=torch.float64)
-    last = len(depths) - 1
-    for exit_, depth in enumerate(depths):
-        leaving = going & (confidences[exit_] >= THRESHOLDS[:, None]) if exit_ < last else going
-        mean_depths += depth * leaving.double().mean(dim=1)
+def walk(confidences: Tensor, right: Tensor, macs: Sequence[float], path: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cost and accuracy of leaving at each step of a path."""
+    going = torch.ones(len(path), confidences.shape[1], dtype=torch.bool)
+    costs, accuracies = torch.zeros(2, len(path), dtype=torch.float64)
+    for exit_, cost in enumerate(macs):
+        leaving = going & (confidences[exit_] >= path[:, exit_, None]) if exit_ < path.shape[1] else going
+        costs += cost * leaving.double().mean(dim=1)
         accuracies += (leaving & right[exit_]).double().mean(dim=1)
         going = going & ~leaving
-    return mean_depths, accuracies
-
-
-def temperature(logits: Tensor, labels: Tensor) -> float:
-    """That of least cross entropy (arXiv:1706.04599), N×classes."""
-    log = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log], max_iter=50, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(logits.double() / log.exp(), labels)
-        value.backward()
-        return value
-
-    with torch.enable_grad():
-        optimizer.step(loss)
-    return float(log.detach().exp())
+    return costs, accuracies

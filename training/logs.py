@@ -61,11 +61,10 @@ def last_figures(
     """Of a finished run, on validation and on test images; `leaving` as chosen on the former."""
     logits, test_logits = (answers(network, splits.inputs(images)) for images in (splits.validation, test_images))
     macs = network.cumulative_macs(splits.image_shape)
-    depths = [each / macs[-1] for each in macs]
-    policy = leaving.choose(logits, splits.validation.labels, depths)
+    policy = leaving.choose(logits, splits.validation.labels, macs)
     found = []
     for given, labels in ((logits, splits.validation.labels), (test_logits, test_images.labels)):
-        found.append({**figures(given, labels), "leaving": leaving.figures(given, labels, depths, policy)})
+        found.append({**figures(given, labels), "leaving": leaving.figures(given, labels, macs, policy)})
     return found[0], found[1]
 
 

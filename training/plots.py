@@ -54,7 +54,7 @@ def cost(panels: Sequence[Axes], rows: list[Row]) -> None:
 
 
 def leaving(panels: Sequence[Axes], rows: list[Row]) -> None:
-    """A line for each seed, of one threshold on calibrated confidences; on CIFAR-100 beside what others published."""
+    """A line for each seed, of thresholds of equal risk; on CIFAR-100 beside what others published."""
     for row in rows:
         for result in row.results:
             depths, shares = zip(*result["test"]["leaving"]["curve"], strict=True)

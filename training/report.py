@@ -120,14 +120,14 @@ def notes(rows: list[Row]) -> str:
         "± is the standard deviation over the seeds, or of differences, which are between runs of the same seed, the "
         "standard error of their mean; a star stands where one is over two errors, which chance alone "
         "brings about in 18 % of cases with 3 seeds, in 12 % with 5. The promise: at most "
-        f"{PROMISE:.1%} of accuracy is lost against the last exit, with one threshold on calibrated confidences, "
-        "chosen on validation images; depth is the mean share of the multiply-accumulates. Area: mean accuracy over "
-        "all depths that such thresholds give, %. AURC: mean share of mistakes among the surest answers, %; less is "
-        "better, as with depth.\n"
+        f"{PROMISE:.1%} of accuracy is lost against the last exit, with thresholds on calibrated confidences at which "
+        "all exits are equally risky, chosen on validation images; depth is the mean share of the "
+        "multiply-accumulates. Area: mean accuracy over all depths that such thresholds give, %. AURC: mean share of "
+        "mistakes among the surest answers, %; less is better, as with depth.\n"
     ]
     for network in dict.fromkeys(row.network for row in rows):
         if best := shallowest([row for row in rows if row.network == network]):
-            lines.append(f"{network}: least depth at the promise on validation images with {best.method}.\n")
+            lines.append(f"{network}: least cost at the promise on validation images with {best.method}.\n")
     lines.append("Depth of each exit, cumulative:\n")
     for row in rows:
         depths = ", ".join(f"{cost / row.macs[-1]:.3f}" for cost in row.macs)

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from export.calibration import Calibration, calibrate, expected_calibration_error, fit_temperature
+from export.calibration import Calibration, calibrate, expected_calibration_error
+from training.fitting import fit_temperature
 from service import calibration as served
 
 IMAGES = 20_000

@@ -98,6 +98,20 @@ def test_the_optimiser_has_its_settings(settings: dict, kind: type, expected: di
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_vectors_may_decay_less_than_weights(optimizer: str) -> None:
+    config = config_of(optimizer=optimizer, momentum=0.0, weight_decay=0.5, norm_weight_decay=0.0)
+    learner = learner_of(config)
+    before = {name: value.detach().clone() for name, value in learner.network.named_parameters()}
+    for parameter in learner.network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for group in learner.optimizer.param_groups:
+        group["lr"] = 0.1
+    learner.optimizer.step()
+    for name, value in learner.network.named_parameters():
+        torch.testing.assert_close(value, before[name] * (0.95 if value.ndim > 1 else 1.0))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_an_optimiser_that_was_not_fused_is_from_then_on(optimizer: str) -> None:
     config = config_of(optimizer=optimizer)
     ours, theirs = network_of(config), network_of(config)

@@ -1,5 +1,4 @@
 import itertools
-import math
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from torch.nn import functional as F
 
 from training import leaving
 
-DEPTHS = [0.2, 0.6, 1.0]
+MACS = [2e6, 6e6, 1e7]
 
 
 def answers(seed: int, images: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,66 +34,71 @@ def test_the_aurc_by_its_definition_over_all_orders_of_ties(images: list[tuple[f
     assert leaving.aurc(confidence, right) == pytest.approx(sum(by_hand) / len(by_hand))
 
 
-def by_brute_force(logits: torch.Tensor, labels: torch.Tensor, policy: leaving.Policy) -> tuple[float, float]:
-    """Mean depth and accuracy, image by image."""
-    depth = right = 0.0
+def by_brute_force(
+    logits: torch.Tensor, labels: torch.Tensor, temperatures: list[float], thresholds: list[float]
+) -> tuple[float, float]:
+    """Mean cost and accuracy, image by image."""
+    cost = right = 0.0
     for image, label in enumerate(labels.tolist()):
-        for exit_, temperature in enumerate(policy.temperatures):
+        for exit_, temperature in enumerate(temperatures):
             probabilities = (logits[exit_, image].double() / temperature).softmax(dim=0)
-            if exit_ == len(DEPTHS) - 1 or probabilities.max() >= policy.threshold:
-                depth += DEPTHS[exit_]
+            if exit_ == len(MACS) - 1 or probabilities.max() >= thresholds[exit_]:
+                cost += MACS[exit_]
                 right += int(probabilities.argmax()) == label
                 break
-    return depth / len(labels), right / len(labels)
+    return cost / len(labels), right / len(labels)
 
 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 1000))
 def test_the_policy_is_the_shallowest_of_all_that_keep_the_promise(seed: int) -> None:
     logits, labels = answers(seed)
-    policy = leaving.choose(logits, labels, DEPTHS)
+    policy = leaving.choose(logits, labels, MACS)
     last = (logits[-1].argmax(dim=1) == labels).double().mean().item()
-    tried = [
-        by_brute_force(logits, labels, leaving.Policy(policy.temperatures, threshold))
-        for threshold in leaving.THRESHOLDS[::8].tolist()
-    ]
-    found = by_brute_force(logits, labels, policy)
+    tried = [by_brute_force(logits, labels, policy.temperatures, step) for step in policy.path[::8].tolist()]
+    found = by_brute_force(logits, labels, policy.temperatures, policy.path[policy.step].tolist())
     assert found[1] >= last - leaving.PROMISE - 1e-9
-    assert found[0] <= min(depth for depth, accuracy in tried if accuracy >= last - leaving.PROMISE) + 1e-9
+    assert found[0] <= min(cost for cost, accuracy in tried if accuracy >= last - leaving.PROMISE) + 1e-9
 
     other_logits, other_labels = answers(seed + 1)
-    figures = leaving.figures(other_logits, other_labels, DEPTHS, policy)
-    expected = by_brute_force(other_logits, other_labels, policy)
-    assert (figures["depth"], figures["accuracy"]) == pytest.approx(expected)
+    figures = leaving.figures(other_logits, other_labels, MACS, policy)
+    expected = by_brute_force(other_logits, other_labels, **figures["policy"])
+    assert (figures["macs"], figures["accuracy"]) == pytest.approx(expected)
+    assert figures["depth"] == pytest.approx(expected[0] / MACS[-1])
 
 
 def test_the_area_lies_between_the_accuracies_of_first_and_last_and_grows_with_the_exits() -> None:
     logits, labels = answers(0, images=2000)
     right = (logits.argmax(dim=2) == labels).double().mean(dim=1)
     areas = [
-        leaving.figures(given, labels, DEPTHS, leaving.choose(given, labels, DEPTHS))["area"]
+        leaving.figures(given, labels, MACS, leaving.choose(given, labels, MACS))["area"]
         for given in (logits, torch.stack([logits[1], logits[1], logits[2]]))
     ]
     assert right[0] < areas[0] < areas[1] < right[2] + 0.02
 
 
-def test_the_curve_goes_from_the_first_exit_to_the_last() -> None:
-    logits, labels = answers(3)
-    curve = leaving.figures(logits, labels, DEPTHS, leaving.choose(logits, labels, DEPTHS))["curve"]
+def test_the_curve_goes_evenly_from_the_first_exit_to_the_last() -> None:
+    logits, labels = answers(3, images=2000)
+    curve = leaving.figures(logits, labels, MACS, leaving.choose(logits, labels, MACS))["curve"]
     first, last = ((exit_.argmax(dim=1) == labels).double().mean().item() for exit_ in (logits[0], logits[-1]))
-    assert curve[0] == pytest.approx([DEPTHS[0], first])
-    assert curve[-1][0] <= 1
-    assert curve[-1][1] == pytest.approx(last, abs=0.05)
+    assert curve[0] == pytest.approx([MACS[0] / MACS[-1], first])
+    assert curve[-1] == pytest.approx([1.0, last])
+    depths = [depth for depth, _ in curve]
+    assert len(depths) > leaving.CURVE * 0.75
+    assert max(after - before for before, after in itertools.pairwise(depths)) < 0.06
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 1000))
+def test_a_bolder_step_leaves_no_image_later(seed: int) -> None:
+    logits, labels = answers(seed)
+    policy = leaving.choose(logits, labels, MACS)
+    costs, _ = leaving.walk(*leaving.judged(logits, labels, policy.temperatures), MACS, policy.path)
+    assert costs[0] == pytest.approx(MACS[-1]) and costs[-1] == pytest.approx(MACS[0])
+    assert (costs.diff() <= 1e-6).all()
 
 
 def test_one_exit_is_always_run_whole() -> None:
     logits, labels = answers(0)
-    figures = leaving.figures(logits[:1], labels, [1.0], leaving.choose(logits[:1], labels, [1.0]))
+    figures = leaving.figures(logits[:1], labels, [1e7], leaving.choose(logits[:1], labels, [1e7]))
     assert (figures["depth"], figures["area"]) == (1.0, 0.0)
-
-
-@pytest.mark.parametrize("scale", [0.25, 4.0])
-def test_the_temperature_undoes_a_scale(scale: float) -> None:
-    logits, labels = answers(0, images=500)
-    plain, scaled = (leaving.temperature(given, labels) for given in (logits[0], scale * logits[0]))
-    assert math.isclose(scaled, scale * plain, rel_tol=1e-3)
