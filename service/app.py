@@ -23,7 +23,7 @@ from service.protocols import failures, models, operations, predict, stream
 from service.protocols.bodies import BodyLimits
 from service.protocols.front import Front
 from service.protocols.timing import RequestTiming
-from service.protocols.v2 import routes as v2
+from service.protocols.v2.http import routes as v2
 from service.registry import Models
 from service.replies import ReplyBridge
 from service.runtime.gpu import device_of, open_stages

@@ -10,7 +10,7 @@ from service.errors import BodyTimeout, RequestError, UnsupportedEncoding
 from service.metrics import Metrics
 from service.protocols import encodings
 from service.protocols.timing import model_of
-from service.protocols.v2 import errors as v2
+from service.protocols.v2.http import errors as v2
 
 
 def error_response(status: int, code: str, message: str) -> JSONResponse:

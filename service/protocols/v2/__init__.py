@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, over HTTP, with its extension for binary tensors.
+"""The Open Inference Protocol, version 2: what its transports share, and each of them in a package of its own.
 
-https://github.com/kserve/open-inference-protocol and, for the extension, Triton's `extension_binary_data.md`.
+https://github.com/kserve/open-inference-protocol
 """

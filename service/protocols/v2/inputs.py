@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from service.artifact import InputSpec
 from service.decoder import Decoder
 from service.protocols.v2.errors import BadInference, TooMany
-from service.protocols.v2.schemas import RequestInput, TensorMetadata
-from service.protocols.v2.tensors import array, byte_strings
+from service.protocols.v2.schemas import RequestTensor, TensorMetadata
+from service.protocols.v2.tensors import Content, array, byte_strings
 from service.runtime.interface import Tensor
 
 Image = bytes | NDArray[Any]
@@ -28,21 +28,19 @@ def described(spec: InputSpec) -> list[TensorMetadata]:
     ]
 
 
-def read(tensor: RequestInput, raw: memoryview | None, spec: InputSpec, max_images: int) -> Sequence[Image]:
-    """The images of an input. Raises BadInference, or TooMany."""
-    check(tensor, described(spec))
-    if tensor.shape[0] > max_images:
-        raise TooMany(f"{tensor.name} has {tensor.shape[0]} images; at most {max_images} are accepted in a request")
+def read(tensor: RequestTensor, content: Content) -> Sequence[Image]:
+    """The images of an input that was checked. Raises BadInference."""
     if tensor.datatype == "BYTES":
-        return byte_strings(tensor, raw)
-    values = array(tensor, raw)
+        return byte_strings(tensor, content)
+    values = array(tensor, content)
     if tensor.datatype == "FP32" and not np.isfinite(values).all():
         raise BadInference(f"{tensor.name}: all values must be finite")
     return list(values)
 
 
-def check(tensor: RequestInput, known: Sequence[TensorMetadata]) -> None:
-    """Raises BadInference for another name, datatype or shape."""
+def check(tensor: RequestTensor, spec: InputSpec, max_images: int) -> None:
+    """Raises BadInference for another name, datatype or shape, or TooMany."""
+    known = described(spec)
     wanted = next((form for form in known if form.name == tensor.name), None)
     if wanted is None:
         names = ", ".join(form.name for form in known)
@@ -57,6 +55,8 @@ def check(tensor: RequestInput, known: Sequence[TensorMetadata]) -> None:
         )
     if tensor.name == "pixels" and tensor.shape[3] not in CHANNELS:
         raise BadInference(f"pixels has shape [N, H, W, C] with 1, 3 or 4 channels, not {tensor.shape[3]}")
+    if tensor.shape[0] > max_images:
+        raise TooMany(f"{tensor.name} has {tensor.shape[0]} images; at most {max_images} are accepted in a request")
 
 
 async def prepared(image: Image, decoder: Decoder, spec: InputSpec, deadline: float) -> Tensor:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from service.artifact import Metadata
 from service.jobs import Outcome
 from service.protocols.v2.errors import BadInference
-from service.protocols.v2.requests import offered
-from service.protocols.v2.schemas import InferRequest, TensorMetadata
-from service.protocols.v2.tensors import DTYPES, Values, encoded
+from service.protocols.v2.schemas import TensorMetadata
+from service.protocols.v2.tensors import DTYPES, Values
 
 
 @dataclass(frozen=True)
@@ -68,37 +67,11 @@ OUTPUTS = {
 }
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """An output that is asked for, in JSON or as bytes."""
-
-    output: Output
-    binary: bool
-
-    def rendered(self, answers: Answers) -> tuple[dict[str, object], bytes]:
-        """The tensor in the document, and its bytes behind it."""
-        values = self.output.of(answers)
-        shape = (len(values),) if isinstance(values, list) else values.shape
-        tensor = {"name": self.output.name, "datatype": self.output.datatype, "shape": shape}
-        if not self.binary:
-            return {**tensor, "data": values if isinstance(values, list) else values.ravel().tolist()}, b""
-        content = encoded(values)
-        return {**tensor, "parameters": {"binary_data_size": len(content)}}, content
-
-
-def chosen(request: InferRequest, binary: bool) -> list[Wanted]:
-    """Those that the request names, or all; `binary` holds where one says nothing of itself. Raises BadInference."""
-    if not request.outputs:
-        return [Wanted(output, binary) for output in OUTPUTS.values()]
-    names = [output.name for output in request.outputs]
+def named(names: Sequence[str]) -> list[Output]:
+    """Those of these names, or all where there are none. Raises BadInference."""
     unknown = next((name for name in names if name not in OUTPUTS), None)
     if unknown is not None:
         raise BadInference(f"output {unknown!r} is unknown; known are {', '.join(OUTPUTS)}")
     if len(set(names)) < len(names):
         raise BadInference("an output is asked for twice")
-    wanted = []
-    for output in request.outputs:
-        offered(f"output {output.name!r}", output.parameters)
-        own = output.parameters.binary_data if output.parameters else None
-        wanted.append(Wanted(OUTPUTS[output.name], binary if own is None else own))
-    return wanted
+    return [OUTPUTS[name] for name in names] or list(OUTPUTS.values())

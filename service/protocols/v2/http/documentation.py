@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from service.protocols.v2.requests import HEADER
-from service.protocols.v2.schemas import ErrorText, InferRequest, ModelReady
+from service.protocols.v2.http.requests import HEADER
+from service.protocols.v2.http.schemas import ErrorText, InferRequest, ModelReady
 
 SIZE = "bytes of the JSON document, where binary tensors follow it"
 EXAMPLE = {

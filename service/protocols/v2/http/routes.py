@@ -11,23 +11,22 @@ from service.protocols.bodies import receive_all
 from service.protocols.departure import CLIENT_LEFT, Departed
 from service.protocols.direct import Direct
 from service.protocols.front import Front
-from service.protocols.v2 import inputs, outputs
-from service.protocols.v2.documentation import NOT_READY, RESPONSES, UNKNOWN, infer_request, path_parameters
+from service.protocols.v2.description import NAME, metadata
 from service.protocols.v2.errors import BadInference
-from service.protocols.v2.infer import infer, named
-from service.protocols.v2.requests import described
-from service.protocols.v2.schemas import (
+from service.protocols.v2.http.documentation import NOT_READY, RESPONSES, UNKNOWN, infer_request, path_parameters
+from service.protocols.v2.http.infer import infer, named
+from service.protocols.v2.http.schemas import (
     Health,
     IndexEntry,
     IndexRequest,
     InferResponse,
-    ModelMetadata,
     ModelReady,
     ServerMetadata,
 )
+from service.protocols.v2.parameters import described
+from service.protocols.v2.schemas import ModelMetadata
 
 EXTENSIONS = ["binary_tensor_data", "parameters"]
-PLATFORM = "onnxruntime_onnx"
 MODEL = "/v2/models/{name}"
 VERSION = "/v2/models/{name}/versions/{version}"
 
@@ -68,7 +67,7 @@ def add_server(app: FastAPI, front: Front) -> None:
     @app.get("/v2")
     async def server_metadata() -> ServerMetadata:
         """What speaks here."""
-        return ServerMetadata(name="anytime", version=__version__, extensions=EXTENSIONS)
+        return ServerMetadata(name=NAME, version=__version__, extensions=EXTENSIONS)
 
     @app.get("/v2/health/live", response_model=Health)
     async def server_live() -> Health:
@@ -110,7 +109,7 @@ def add_model(app: FastAPI, front: Front, path: str) -> None:
     async def model_metadata(request: Request) -> ModelMetadata:
         """The inputs, of which a request has exactly one, and the outputs."""
         model = named(request, front)
-        return metadata(model, front.models.versions(model.id.name))
+        return metadata(model, front.models)
 
     @app.get(
         f"{path}/ready",
@@ -126,13 +125,3 @@ def add_model(app: FastAPI, front: Front, path: str) -> None:
 
 def index_entry(model: Model, ready: bool) -> IndexEntry:
     return IndexEntry(name=model.id.name, version=model.id.version, state="READY" if ready else "UNAVAILABLE")
-
-
-def metadata(model: Model, versions: list[str]) -> ModelMetadata:
-    return ModelMetadata(
-        name=model.id.name,
-        versions=versions,
-        platform=PLATFORM,
-        inputs=inputs.described(model.metadata.input),
-        outputs=[output.described(model.metadata) for output in outputs.OUTPUTS.values()],
-    )
