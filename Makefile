@@ -20,7 +20,7 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
 	touch $@
 
-.PHONY: serve test check format train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
+.PHONY: serve test check format proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded model; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
@@ -37,6 +37,9 @@ check: $(DEV)/installed  ## format, lint, types, import rules
 format: $(DEV)/installed  ## rewrite the code as `make check` wants it
 	$(DEV)/bin/ruff format .
 	$(DEV)/bin/ruff check --fix .
+
+proto: $(DEV)/installed  ## write anew what is generated of the messages of gRPC
+	$(DEV)/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. service/protocols/v2/grpc/*.proto
 
 train: $(DEV)/installed  ## train a model like the embedded one, or go on with it
 	$(DEV)/bin/python -m training $(ARGS)

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import signal
 import socket
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,6 +20,11 @@ from service.lifecycle import Lifecycle
 from service.protocols.connection import Connection
 from service.protocols.cors import allow_origins
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.protocols.v2.grpc.server import InferenceServer
+
+logger = logging.getLogger("uvicorn.error")
 
 
 class DrainingServer(uvicorn.Server):
@@ -41,9 +48,28 @@ class DrainingServer(uvicorn.Server):
         await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        grpc: InferenceServer | None = self.app.state.grpc
+        if grpc is not None:
+            try:
+                grpc.bind()
+            except RuntimeError as error:
+                sys.exit(f"error: grpc_port: {error}")
+            logger.info("gRPC on %s", grpc.address)
         await super().startup(sockets)
+        if grpc is not None:
+            await grpc.start()
         if sockets is not None:
             self._log_started_message(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        grpc: InferenceServer | None = self.app.state.grpc
+        if grpc is not None:
+            # Among the tasks for which it waits before the engine is closed.
+            tasks, grace = self.server_state.tasks, self.config.timeout_graceful_shutdown or 0
+            stopping = self.loop.create_task(grpc.stop(grace))
+            tasks.add(stopping)
+            stopping.add_done_callback(tasks.discard)
+        await super().shutdown(sockets)
 
 
 def main() -> None:

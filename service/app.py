@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -33,11 +34,14 @@ from service.settings import Settings
 from service.times import RecentQuantile, StageTimes, batch_sizes, no_deliveries
 from service.variants import Variant
 
+if TYPE_CHECKING:
+    from service.protocols.v2.grpc.server import InferenceServer
+
 logger = logging.getLogger("uvicorn.error")
 
 
 def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None) -> FastAPI:
-    """Build the server. Raises ArtifactError if an artifact cannot be served, ValueError if the device cannot.
+    """Build the server. Raises ArtifactError if an artifact cannot be served, ValueError if a setting cannot.
 
     `on_failure`: called on the engine's thread when that has failed; nothing can be answered from then on.
     """
@@ -99,10 +103,22 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     v2.add_routes(app, front, max_images=settings.max_queue)
     operations.add_routes(app, lifecycle, metrics.registry)
     failures.add_handlers(app, metrics)
+    app.state.grpc = None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics)
     app.add_middleware(
         RequestTiming, clock=clock, observe=metrics.observe_response, default_model=registry.default or ""
     )
     return app
+
+
+def grpc_server(settings: Settings, port: int, front: Front, metrics: Metrics) -> "InferenceServer":
+    """Raises ValueError where gRPC is not installed."""
+    try:
+        from service.protocols.v2.grpc.server import InferenceServer
+        from service.protocols.v2.grpc.service import InferenceService
+    except ModuleNotFoundError as error:
+        raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed") from error
+    service = InferenceService(front, metrics, max_images=settings.max_queue)
+    return InferenceServer(service, settings.host, port, settings.max_body_bytes)
 
 
 def open_model(

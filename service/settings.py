@@ -23,6 +23,13 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    grpc_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port for the Open Inference Protocol over gRPC, at the same address; 0 takes a free one. Off "
+        "unless given; needs the extra 'grpc'",
+    )
     root_path: str = Field(
         "", pattern=r"^(/[^/?#]+)*$", description="path under which a proxy shows this server, such as /anytime"
     )

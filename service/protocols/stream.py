@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
@@ -12,18 +11,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.errors import InvalidParameter, RequestError
-from service.jobs import Outcome
 from service.model import Model, Terms
 from service.protocols import bodies
+from service.protocols.deepening import Deepening, Reached
 from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Departed
 from service.protocols.direct import Direct
 from service.protocols.front import Front
 from service.protocols.predict import ERRORS, agreed, labels, request_documentation
 from service.protocols.schemas import ErrorBody, ModelName, Step, StepExit, StepLatency
-from service.replies import EveryOutcome
-
-NEVER = 2.0
-"""A threshold that no confidence reaches."""
 
 
 def add_routes(app: FastAPI, front: Front) -> None:
@@ -39,19 +34,11 @@ def add_routes(app: FastAPI, front: Front) -> None:
                 raise InvalidParameter("image", f"a stream takes one image, not {len(images)}")
             model, terms = agreed(front, request, options)
             with CancelledOnDeparture(request):
-                deepening = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
                 image = await front.decoder.decode(images[0], model.metadata.input, terms.deadline)
         except (ClientDisconnect, Departed):
             return Response(status_code=CLIENT_LEFT)
-        # A slow reader must not be taken for a slow server: what is counted is counted when it comes.
-        reply = EveryOutcome(lambda outcome: model.answered(outcome, deepening, front.clock()))
-        job = model.submit(image, deepening, reply)
-
-        def end() -> None:
-            reply.close()
-            model.abort(job)
-
-        return Events(request, written(reply, front, model, terms, options.top_k), end)
+        deepening = Deepening(model, image, terms, front.clock)
+        return Events(request, written(deepening, model, options.top_k), deepening.end)
 
     app.router.add_api_route(
         "/predict/stream",
@@ -88,21 +75,17 @@ class Events(StreamingResponse):
             self.end()
 
 
-async def written(reply: EveryOutcome, front: Front, model: Model, terms: Terms, top_k: int) -> AsyncIterator[str]:
+async def written(deepening: Deepening, model: Model, top_k: int) -> AsyncIterator[str]:
     """The events of a stream as they go over the wire: the last one is `answer`, or `error`."""
-    waiting = True  # for an exit where /predict would stop
     try:
-        async for outcome in reply:
-            final, now = outcome.reason is not None, front.clock()
-            sure = final or outcome.confidences[-1] >= terms.thresholds[outcome.exit - 1]
-            step = described(outcome, model, terms, now, top_k, would_answer=waiting and sure)
-            waiting = waiting and not sure
-            yield event("answer" if final else "exit", step)
+        async for step in deepening:
+            yield event("answer" if step.final else "exit", described(step, model, deepening.terms, top_k))
     except RequestError as error:
         yield event("error", ErrorBody(code=error.code, message=str(error)))
 
 
-def described(outcome: Outcome, model: Model, terms: Terms, now: float, top_k: int, would_answer: bool) -> Step:
+def described(step: Reached, model: Model, terms: Terms, top_k: int) -> Step:
+    outcome, now = step.outcome, step.at
     metadata = model.metadata
     top = labels(outcome.probabilities, metadata.classes, top_k)
     limited = math.isfinite(terms.budget)
@@ -117,8 +100,8 @@ def described(outcome: Outcome, model: Model, terms: Terms, now: float, top_k: i
             depth=round(metadata.depths[outcome.exit - 1], 4),
             reason=outcome.reason,
         ),
-        would_answer=would_answer,
-        final=outcome.reason is not None,
+        would_answer=step.would_answer,
+        final=step.final,
         latency=StepLatency(
             budget_ms=round(terms.budget * 1000, 3) if limited else None,
             spent_ms=round(terms.spent * 1000, 3),

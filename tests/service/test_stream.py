@@ -8,22 +8,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.heavier import widened
 from benchmarks.server import Server
 from service.artifact import Artifact
 from service.protocols.schemas import Step
 from tests.service.asking import NO_LIMIT, ask, samples
 
 PATH = "/predict/stream?latency_budget_ms=inf"
-
-
-@pytest.fixture(scope="module")
-def heavy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Of the same network with sixteen times the work, so that a client can leave between two exits."""
-    folder = tmp_path_factory.mktemp("heavy")
-    model = widened(folder / "16.onnx", widened(folder / "4.onnx"))
-    with Server("--model", str(model), "--max-batch", "1") as running:
-        yield running
 
 
 def events(server: Server, image: bytes, **options: object) -> list[tuple[str, dict[str, object]]]:

@@ -1,7 +1,7 @@
 """How images may come: as encoded pictures, as pixels of any size, or as the network takes them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,14 @@ CHANNELS = (1, 3, 4)
 """Of pixels: grey, RGB, or RGB with alpha."""
 
 
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+AnyInput = TypeVar("AnyInput", bound=Named)
+
+
 def described(spec: InputSpec) -> list[TensorMetadata]:
     """All of them; -1 where a size is free."""
     return [
@@ -26,6 +34,14 @@ def described(spec: InputSpec) -> list[TensorMetadata]:
         TensorMetadata(name="pixels", datatype="UINT8", shape=[-1, -1, -1, -1]),
         TensorMetadata(name="tensor", datatype="FP32", shape=[-1, *spec.shape]),
     ]
+
+
+def only(tensors: Sequence[AnyInput]) -> AnyInput:
+    """Raises BadInference."""
+    if len(tensors) != 1:
+        names = [tensor.name for tensor in tensors[:5]]
+        raise BadInference(f"the inputs are {names}; send exactly one of image, pixels and tensor")
+    return tensors[0]
 
 
 def read(tensor: RequestTensor, content: Content) -> Sequence[Image]:

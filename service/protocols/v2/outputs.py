@@ -61,7 +61,7 @@ OUTPUTS = {
         Output("probabilities", "FP32", lambda given: given.probabilities, per_class=True),
         Output("exit", "INT32", lambda given: [outcome.exit for outcome in given.outcomes]),
         Output("depth", "FP32", lambda given: [given.metadata.depths[outcome.exit - 1] for outcome in given.outcomes]),
-        Output("reason", "BYTES", lambda given: [str(outcome.reason) for outcome in given.outcomes]),
+        Output("reason", "BYTES", lambda given: [str(outcome.reason or "") for outcome in given.outcomes]),
         Output("elapsed_ms", "FP32", lambda given: [1000 * seconds for seconds in given.elapsed]),
     )
 }

@@ -51,11 +51,11 @@ def check_count(tensor: RequestTensor, elements: Sequence[Any]) -> None:
         raise BadInference(f"{tensor.name}: shape {tensor.shape} has not as many elements as data, {len(elements)}")
 
 
-def byte_strings(tensor: RequestTensor, content: Content) -> Sequence[bytes]:
+def byte_strings(tensor: RequestTensor, content: Content) -> list[bytes]:
     """The elements of a BYTES tensor. Raises BadInference."""
     if not isinstance(content, memoryview):
         check_count(tensor, content)
-        return content
+        return list(content)
     strings: list[bytes] = []
     start = 0
     while start < len(content) and len(strings) < math.prod(tensor.shape):

@@ -16,8 +16,8 @@ from service.model import Model, Terms
 from service.protocols.failures import add_handlers
 from service.protocols.front import Front
 from service.protocols.timing import RequestTiming
-from service.protocols.v2.http import errors, routes
 from service.protocols.v2.classify import classify
+from service.protocols.v2.http import errors, routes
 
 TERMS = Terms(0.0, math.inf, None, (), 1)
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from service.protocols.v2.errors import BadInference, TooMany
 from service.protocols.v2.http import elements
 from service.protocols.v2.http.schemas import DocumentParameters, InferRequest, RequestInput
+from service.protocols.v2.inputs import only
 from service.protocols.v2.parameters import described, offered
 from service.protocols.v2.tensors import MAX_VALUES, Content
 
@@ -48,11 +49,9 @@ def parameters_of(request: InferRequest) -> DocumentParameters:
 
 def only_input(request: InferRequest) -> RequestInput:
     """Raises BadInference."""
-    names = [tensor.name for tensor in request.inputs]
-    if len(names) != 1:
-        raise BadInference(f"the inputs are {names[:5]}; send exactly one of image, pixels and tensor")
-    offered(f"input {names[0]!r}", request.inputs[0].parameters or ())
-    return request.inputs[0]
+    tensor = only(request.inputs)
+    offered(f"input {tensor.name!r}", tensor.parameters or ())
+    return tensor
 
 
 def content(tensor: RequestInput, rest: memoryview) -> Content:

@@ -1,0 +1,50 @@
+"""An answer that deepens: each exit as it is reached, while time and load allow."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+
+from service.jobs import Outcome
+from service.model import Model, Terms
+from service.replies import EveryOutcome
+from service.runtime.interface import Tensor
+
+NEVER = 2.0
+"""A threshold that no confidence reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """An exit that was reached, `at` a time. `would_answer`: a request for one answer would have stopped here."""
+
+    outcome: Outcome
+    at: float
+    would_answer: bool
+
+    @property
+    def final(self) -> bool:
+        return self.outcome.reason is not None
+
+
+class Deepening:
+    """The steps of one image, to iterate over; the last one is final. Raises RequestError where it is refused, and then
+    instead of a step. `end`, in any case, says that nobody listens any more.
+    """
+
+    def __init__(self, model: Model, image: Tensor, terms: Terms, clock: Callable[[], float]) -> None:
+        self.terms, self.clock, self.model = terms, clock, model
+        unsure = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
+        # A slow reader must not be taken for a slow server: what is counted is counted when it comes.
+        self.reply = EveryOutcome(lambda outcome: model.answered(outcome, unsure, clock()))
+        self.job = model.submit(image, unsure, self.reply)
+
+    async def __aiter__(self) -> AsyncIterator[Reached]:
+        waiting = True  # for an exit where one answer would stop
+        async for outcome in self.reply:
+            final = outcome.reason is not None
+            sure = final or outcome.confidences[-1] >= self.terms.thresholds[outcome.exit - 1]
+            yield Reached(outcome, self.clock(), would_answer=waiting and sure)
+            waiting = waiting and not sure
+
+    def end(self) -> None:
+        self.reply.close()
+        self.model.abort(self.job)

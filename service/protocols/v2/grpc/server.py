@@ -1,0 +1,59 @@
+"""The port of the service."""
+
+import grpc
+from google.protobuf.message_factory import GetMessageClass
+
+from service.protocols.v2.grpc import open_inference_pb2 as messages
+from service.protocols.v2.grpc.service import InferenceService, told
+
+SERVICE = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+
+
+class InferenceServer:
+    """Listens on the event loop that runs when it is bound."""
+
+    def __init__(self, service: InferenceService, host: str, port: int, max_bytes: int) -> None:
+        """`port`: 0 takes a free one. `max_bytes`: of a message that comes."""
+        self.service = service
+        self.host = f"[{host}]" if ":" in host else host
+        self.port = port
+        self.max_bytes = max_bytes
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def bind(self) -> None:
+        """Raises RuntimeError where the port is taken."""
+        options = (("grpc.max_receive_message_length", self.max_bytes), ("grpc.so_reuseport", 0))
+        self._server = grpc.aio.server(handlers=[handlers(self.service)], options=options)
+        self.port = self._server.add_insecure_port(self.address)
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Take no more calls, and give those that are there so many seconds to end."""
+        self.service.closing.set()
+        await self._server.stop(grace)
+
+
+def handlers(service: InferenceService) -> grpc.GenericRpcHandler:
+    unary = {
+        "ServerLive": service.server_live,
+        "ServerReady": service.server_ready,
+        "ModelReady": service.model_ready,
+        "ServerMetadata": service.server_metadata,
+        "ModelMetadata": service.model_metadata,
+        "ModelInfer": service.model_infer,
+    }
+    methods = {name: grpc.unary_unary_rpc_method_handler(told(method), *codecs(name)) for name, method in unary.items()}
+    stream = "ModelStreamInfer"
+    methods[stream] = grpc.stream_stream_rpc_method_handler(service.model_stream_infer, *codecs(stream))
+    return grpc.method_handlers_generic_handler(SERVICE.full_name, methods)
+
+
+def codecs(name: str) -> tuple[object, object]:
+    """How requests of a method are read, and responses written."""
+    method = SERVICE.methods_by_name[name]
+    return GetMessageClass(method.input_type).FromString, GetMessageClass(method.output_type).SerializeToString

@@ -1,0 +1,216 @@
+"""The methods of the protocol's service."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc
+
+from service import __version__
+from service.errors import RequestError, UnknownModel
+from service.metrics import Metrics
+from service.model import Model, Terms
+from service.protocols.deepening import Deepening
+from service.protocols.departure import CLIENT_LEFT
+from service.protocols.front import Front
+from service.protocols.v2 import inputs
+from service.protocols.v2.classify import classify
+from service.protocols.v2.description import NAME, metadata
+from service.protocols.v2.errors import BadInference, status_of
+from service.protocols.v2.grpc import errors, requests, responses
+from service.protocols.v2.grpc import open_inference_pb2 as messages
+from service.protocols.v2.outputs import Output
+from service.protocols.v2.parameters import ask, granted
+from service.protocols.v2.schemas import Parameters
+
+EXTENSIONS = ["parameters", "model_stream_infer"]
+Context = Any
+"""`grpc.aio.ServicerContext`, which has no types."""
+ROUNDED_UP, ROUNDED_UP_LEAST = 0.01, 0.001
+"""What a deadline may gain on its way: gRPC sends it in whole ms, and rounds up to a hundredth above 100 of them."""
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+logger = logging.getLogger("uvicorn.error")
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What a request asks for, and what it can have of it."""
+
+    model: Model
+    terms: Terms
+    input: str
+    images: Sequence[inputs.Image]
+    wanted: Sequence[Output]
+
+
+@dataclass(frozen=True)
+class InferenceService:
+    """`max_images`: in one request, and most requests of a stream at a time. `closing`: streams end when they can."""
+
+    front: Front
+    metrics: Metrics
+    max_images: int
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def server_live(self, _: messages.ServerLiveRequest, __: Context) -> messages.ServerLiveResponse:
+        return messages.ServerLiveResponse(live=True)
+
+    async def server_ready(self, _: messages.ServerReadyRequest, __: Context) -> messages.ServerReadyResponse:
+        return messages.ServerReadyResponse(ready=self.front.lifecycle.welcomes)
+
+    async def model_ready(self, request: messages.ModelReadyRequest, _: Context) -> messages.ModelReadyResponse:
+        """A model that is not there is not ready, as in Triton."""
+        try:
+            self.front.models.get(request.name, request.version or None)
+        except UnknownModel:
+            return messages.ModelReadyResponse(ready=False)
+        return messages.ModelReadyResponse(ready=self.front.lifecycle.welcomes)
+
+    async def server_metadata(self, _: messages.ServerMetadataRequest, __: Context) -> messages.ServerMetadataResponse:
+        return messages.ServerMetadataResponse(name=NAME, version=__version__, extensions=EXTENSIONS)
+
+    async def model_metadata(
+        self, request: messages.ModelMetadataRequest, _: Context
+    ) -> messages.ModelMetadataResponse:
+        model = self.front.models.get(request.name, request.version or None)
+        return messages.ModelMetadataResponse(**metadata(model, self.front.models).model_dump())
+
+    async def model_infer(self, request: messages.ModelInferRequest, context: Context) -> messages.ModelInferResponse:
+        with self.counted(request.model_name):
+            agreed = self.agreed(request, context)
+            answers = await classify(self.front, agreed.model, agreed.input, agreed.images, agreed.terms)
+            return responses.response(answers, agreed.wanted, request.id)
+
+    async def model_stream_infer(self, _: Any, context: Context) -> None:
+        """Requests of a stream run side by side; their `id` tells responses apart."""
+        room, writing = asyncio.Semaphore(self.max_images), asyncio.Lock()
+
+        async def send(response: messages.ModelStreamInferResponse) -> None:
+            async with writing:
+                await context.write(response)
+
+        async def answer(request: messages.ModelInferRequest) -> None:
+            try:
+                await self.deepen(request, context, send)
+            finally:
+                room.release()
+
+        async with asyncio.TaskGroup() as group:
+            await room.acquire()
+            while (request := await self.next(context)) is not None:
+                group.create_task(answer(request))
+                await room.acquire()
+        if self.closing.is_set():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+
+    async def next(self, context: Context) -> messages.ModelInferRequest | None:
+        """The next request of a stream; None where there is none, or the server is shutting down."""
+        reading = asyncio.ensure_future(context.read())
+        closing = asyncio.ensure_future(self.closing.wait())
+        try:
+            await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
+            request = reading.result() if reading.done() else grpc.aio.EOF
+        finally:
+            reading.cancel()
+            closing.cancel()
+        return None if request is grpc.aio.EOF else request
+
+    async def deepen(
+        self,
+        request: messages.ModelInferRequest,
+        context: Context,
+        send: Callable[[messages.ModelStreamInferResponse], Awaitable[None]],
+    ) -> None:
+        """A response at each exit of one image, or an error: the stream goes on in any case."""
+        try:
+            with self.counted(request.model_name):
+                await self.send_steps(request, context, send)
+            return
+        except RequestError as error:
+            message = errors.details(error)
+        except Exception:
+            logger.exception("a request of a gRPC stream failed")
+            message = errors.FAILED
+        identity = messages.ModelInferResponse(id=request.id)
+        await send(messages.ModelStreamInferResponse(error_message=message, infer_response=identity))
+
+    async def send_steps(
+        self,
+        request: messages.ModelInferRequest,
+        context: Context,
+        send: Callable[[messages.ModelStreamInferResponse], Awaitable[None]],
+    ) -> None:
+        agreed = self.agreed(request, context)
+        model, terms = agreed.model, agreed.terms
+        if len(agreed.images) > 1:
+            raise BadInference(f"{agreed.input}: a request of a stream has one image, not {len(agreed.images)}")
+        image = await inputs.prepared(agreed.images[0], self.front.decoder, model.metadata.input, terms.deadline)
+        deepening = Deepening(model, image, terms, self.front.clock)
+        try:
+            async for reached in deepening:
+                step = responses.step(reached, model, terms, agreed.wanted, request.id)
+                await send(messages.ModelStreamInferResponse(infer_response=step))
+        finally:
+            deepening.end()
+
+    def agreed(self, request: messages.ModelInferRequest, context: Context) -> Agreed:
+        """Raises RequestError."""
+        arrival = self.front.clock()
+        self.front.lifecycle.check_ready()
+        model = self.front.models.get(request.model_name, request.model_version or None)
+        tensor = requests.only_input(request)
+        parameters = requests.parameters_of(request)
+        wanted = requests.wanted(request)
+        terms = model.check(ask(parameters, arrival, self.budget(parameters, context.time_remaining())))
+        inputs.check(tensor, model.metadata.input, self.max_images)
+        images = inputs.read(tensor, requests.content(request, tensor.datatype))
+        return Agreed(model, terms, tensor.name, images, wanted)
+
+    def budget(self, parameters: Parameters, left: float | None) -> float:
+        """Seconds; no more than are `left` until the deadline of the call, for nobody would hear of a later answer."""
+        if left is None:
+            return granted(parameters, self.front.default_budget)
+        left -= max(ROUNDED_UP * left, ROUNDED_UP_LEAST)
+        return min(granted(parameters, left), left)
+
+    @contextmanager
+    def counted(self, name: str) -> Iterator[None]:
+        """Count a request for the model of this name, by the status that it would have in HTTP."""
+        models = self.front.models
+        model, status = name if name in models.names else models.default or "", 500
+        try:
+            yield
+            status = 200
+        except RequestError as error:
+            status = status_of(error)
+            if error.refusal:
+                self.metrics.observe_refusal(model, error.code)
+            raise
+        except asyncio.CancelledError:
+            status = CLIENT_LEFT
+            raise
+        finally:
+            self.metrics.observe_response(model, status)
+
+
+def told(
+    method: Callable[[Request, Context], Awaitable[Response]],
+) -> Callable[[Request, Context], Awaitable[Response]]:
+    """The method, with its errors as a status."""
+
+    async def call(request: Request, context: Context) -> Response:
+        try:
+            return await method(request, context)
+        except RequestError as error:
+            await context.abort(errors.code(error), errors.details(error), errors.trailing(error))
+        except Exception:
+            logger.exception("a gRPC call failed")
+            await context.abort(grpc.StatusCode.INTERNAL, errors.FAILED)
+        raise AssertionError("abort raises")
+
+    return call

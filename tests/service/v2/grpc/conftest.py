@@ -1,0 +1,27 @@
+"""A server that also speaks gRPC, and Triton's stubs to send what its client would not."""
+
+import re
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from benchmarks.server import Server
+
+
+def address(server: Server) -> str:
+    (found,) = re.findall(r"gRPC on (\S+)", "".join(server.log))
+    return found
+
+
+@pytest.fixture(scope="session")
+def speaking() -> Iterator[Server]:
+    with Server("--grpc-port", "0") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stub(speaking: Server) -> Iterator[GRPCInferenceServiceStub]:
+    with grpc.insecure_channel(address(speaking), [("grpc.max_send_message_length", -1)]) as channel:
+        yield GRPCInferenceServiceStub(channel)
