@@ -65,12 +65,12 @@ def add_routes(app: FastAPI, front: Front) -> None:
         """
         try:
             images, options = await bodies.read(request, front.limits)
-            terms = agreed(front, request, options)
-            with CancelledOnDeparture(request):
+            model, terms = agreed(front, request, options)
+            with model, CancelledOnDeparture(request):
                 if len(images) == 1:
-                    body: BaseModel = await answer(front, *terms, images[0], options.top_k)
+                    body: BaseModel = await answer(front, model, terms, images[0], options.top_k)
                 else:
-                    body = await answers(front, *terms, images, options.top_k)
+                    body = await answers(front, model, terms, images, options.top_k)
         except (ClientDisconnect, Departed):
             return Response(status_code=CLIENT_LEFT)
         return Response(body.model_dump_json(), media_type="application/json")

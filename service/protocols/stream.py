@@ -33,25 +33,24 @@ def add_routes(app: FastAPI, front: Front) -> None:
         The request is that of `/predict`. Where that would stop as it is sure enough, this goes on while time and load
         allow: a client that has heard enough closes the connection, and the rest is not run.
         """
-        try:
-            images, options = await bodies.read(request, front.limits)
-            if len(images) > 1:
-                raise InvalidParameter("image", f"a stream takes one image, not {len(images)}")
-            model, terms = agreed(front, request, options)
-            with CancelledOnDeparture(request):
-                deepening = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
-                image = await front.decoder.decode(images[0], model.metadata.input, terms.deadline)
-        except (ClientDisconnect, Departed):
-            return Response(status_code=CLIENT_LEFT)
-        # A slow reader must not be taken for a slow server: what is counted is counted when it comes.
-        reply = EveryOutcome(lambda outcome: model.answered(outcome, deepening, front.clock()))
-        job = model.submit(image, deepening, reply)
-
-        def end() -> None:
-            reply.close()
-            model.abort(job)
-
-        return Events(request, written(reply, front, model, terms, options.top_k), end)
+        with contextlib.ExitStack() as used:
+            try:
+                images, options = await bodies.read(request, front.limits)
+                if len(images) > 1:
+                    raise InvalidParameter("image", f"a stream takes one image, not {len(images)}")
+                model, terms = agreed(front, request, options)
+                used.enter_context(model)
+                with CancelledOnDeparture(request):
+                    deepening = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
+                    image = await front.decoder.decode(images[0], model.metadata.input, terms.deadline)
+            except (ClientDisconnect, Departed):
+                return Response(status_code=CLIENT_LEFT)
+            # A slow reader must not be taken for a slow server: what is counted is counted when it comes.
+            reply = EveryOutcome(lambda outcome: model.answered(outcome, deepening, front.clock()))
+            job = model.submit(image, deepening, reply)
+            used.callback(model.abort, job)
+            used.callback(reply.close)
+            return Events(request, written(reply, front, model, terms, options.top_k), used.pop_all().close)
 
     app.router.add_api_route(
         "/predict/stream",

@@ -107,7 +107,9 @@ def test_with_many_images_the_known_answer_is_found() -> None:
     best = 1 - math.sqrt(0.1)  # where the risk is 0.01
     path = torch.linspace(0.99, 0.3, 200, dtype=torch.float64)[:, None]
     assert best < search(path, answers)[0] < best + 0.02
-    assert best < search(equal_risk(answers.confidences, answers.right), answers)[0] < best + 0.05  # its steps are coarser
+    assert (
+        best < search(equal_risk(answers.confidences, answers.right), answers)[0] < best + 0.05
+    )  # its steps are coarser
 
 
 def test_each_exit_gets_a_threshold_of_its_own_where_that_is_cheaper() -> None:

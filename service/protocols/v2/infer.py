@@ -25,19 +25,19 @@ Answered = tuple[Outcome, float]
 async def infer(request: Request, front: Front, max_images: int) -> Response:
     """Raises RequestError, Departed or ClientDisconnect."""
     front.lifecycle.check_ready()
-    model = named(request, front)
-    request.state.model = model.id.name
-    content = await receive_all(request, front.limits)
-    document, rest = requests.parse(content, request.headers.get(requests.HEADER))
-    tensor = requests.only_input(document)
-    parameters = requests.parameters_of(document)
-    wanted = outputs.chosen(document, parameters.binary_data_output)
-    budget = requests.granted(parameters, front.default_budget)
-    point, threshold = parameters.operating_point, parameters.confidence_threshold
-    terms = model.check(Ask(request.state.arrival, budget, point, threshold, parameters.max_exit))
-    images = inputs.read(tensor, requests.binary(tensor, rest), model.metadata.input, max_images)
-    with CancelledOnDeparture(request):
-        answers = await classify(front, model, tensor.name, images, terms)
+    with named(request, front) as model:
+        request.state.model = model.id.name
+        content = await receive_all(request, front.limits)
+        document, rest = requests.parse(content, request.headers.get(requests.HEADER))
+        tensor = requests.only_input(document)
+        parameters = requests.parameters_of(document)
+        wanted = outputs.chosen(document, parameters.binary_data_output)
+        budget = requests.granted(parameters, front.default_budget)
+        point, threshold = parameters.operating_point, parameters.confidence_threshold
+        terms = model.check(Ask(request.state.arrival, budget, point, threshold, parameters.max_exit))
+        images = inputs.read(tensor, requests.binary(tensor, rest), model.metadata.input, max_images)
+        with CancelledOnDeparture(request):
+            answers = await classify(front, model, tensor.name, images, terms)
     return await rendered(answers, wanted, document.id, request.headers.get("accept-encoding", ""))
 
 
