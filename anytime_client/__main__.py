@@ -1,4 +1,4 @@
-"""`anytime PHOTO … --budget-ms 20`: ask a server about image files, and print what it says."""
+"""`anytime PHOTO … --budget-ms 20`: ask a server about image files; `anytime bench URL`: measure it under load."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from anytime_client.bench import Bench, bench
 from anytime_client.client import URL, Answer, Client
 from anytime_client.conversation import Options, Prediction, ServerError, Step, Unreachable
 
@@ -20,7 +21,10 @@ SHOWN_AT_ONCE = 10  # more files than these have a progress bar
 
 
 class Ask(BaseSettings):
-    """Ask an anytime server about images. Ends with 1 if one of them has no answer."""
+    """Ask an anytime server about images. Ends with 1 if one of them has no answer.
+
+    `anytime bench URL` measures a server: see `anytime bench --help`.
+    """
 
     model_config = SettingsConfigDict(cli_prog_name="anytime", cli_kebab_case=True, env_prefix="ANYTIME_CLIENT_")
 
@@ -54,7 +58,17 @@ class Ask(BaseSettings):
 
 
 def main() -> None:
-    asked = CliApp.run(Ask)
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] == "bench":
+        try:
+            bench(CliApp.run(Bench, cli_args=arguments[1:]))
+        except (Unreachable, ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
+    else:
+        ask(CliApp.run(Ask, cli_args=arguments))
+
+
+def ask(asked: Ask) -> None:
     with Client(asked.url, options=asked.options()) as client:
         good = streamed(asked, client) if asked.stream else answered(asked, client)
     sys.exit(0 if good else 1)

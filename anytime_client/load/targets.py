@@ -42,10 +42,10 @@ class Target:
         return "\r\n".join(lines).encode() + body
 
 
-def anytime(url: str, budget: float, name: str = "anytime", **options: float | str) -> Target:
+def anytime(url: str, budget: float, **options: float | str) -> Target:
     """This project's server, given `budget` seconds per request and further options of `/predict`."""
     query = urlencode({"latency_budget_ms": budget * 1000, **options})
-    return Target(name, url, f"/predict?{query}", prediction)
+    return Target("anytime", url, f"/predict?{query}", prediction)
 
 
 def prediction(body: bytes) -> Answer:

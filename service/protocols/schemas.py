@@ -154,6 +154,14 @@ class PointDescription(BaseModel):
     thresholds: list[float] = Field(description="per exit but the last; above 1 the exit is never left early")
 
 
+class InputDescription(BaseModel):
+    """What the network takes; pictures of any other size are resized to it."""
+
+    channels: int
+    height: int
+    width: int
+
+
 class ModelDescription(BaseModel):
     """What is served: its labels, its exits and what its operating points promise."""
 
@@ -164,6 +172,7 @@ class ModelDescription(BaseModel):
     provider: str = Field(description="onnxruntime's name for what runs it")
     variants: dict[str, str] = Field(description="version by precision, of all variants of this network that are here")
     classes: list[str]
+    input: InputDescription
     answer: Literal["own", "ensemble"] = Field(
         description="each exit answers by itself, or together with those before it"
     )
