@@ -1,9 +1,11 @@
 """What goes over the wire at `/predict`: durations in milliseconds, exits numbered from 1."""
 
-from typing import Literal
+import math
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.errors import RequestError
 from service.jobs import Reason
 
 
@@ -123,6 +125,16 @@ class Step(BaseModel):
 class ErrorBody(BaseModel):
     code: str = Field(examples=["image_too_large"])
     message: str
+    retry_after_ms: int | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="of a refusal: time in ms after which it is worth to try again; absent where none is known",
+    )
+
+    @classmethod
+    def of(cls, error: RequestError) -> Self:
+        wait = None if error.retry_after is None else max(1, math.ceil(1000 * error.retry_after))
+        return cls(code=error.code, message=str(error), retry_after_ms=wait)
 
 
 class Error(BaseModel):

@@ -99,7 +99,7 @@ async def written(reply: EveryOutcome, front: Front, model: Model, terms: Terms,
             waiting = waiting and not sure
             yield event("answer" if final else "exit", step)
     except RequestError as error:
-        yield event("error", ErrorBody(code=error.code, message=str(error)))
+        yield event("error", ErrorBody.of(error))
 
 
 def described(outcome: Outcome, model: Model, terms: Terms, now: float, top_k: int, would_answer: bool) -> Step:
