@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -94,26 +95,30 @@ def streamed(asked: Ask, client: Client) -> bool:
     """Print each step as it comes, one image after the other; whether all came to an end."""
     good = True
     for path in asked.images:
-        table = table_of(escape(str(path)))
-        screen = nullcontext() if asked.json_lines else Live(table, console=Console(), refresh_per_second=60)
+        title, rows = escape(str(path)), dict[int, list[str]]()
+        live = Live(table_of(title), console=Console(), refresh_per_second=60)
         try:
-            with screen:
+            with nullcontext() if asked.json_lines else live:
                 for step in client.stream(path):
                     if asked.json_lines:
                         print(json.dumps({"image": str(path), **step.document}), flush=True)
                     else:
-                        table.add_row("→" if step.would_answer else "", *cells(step))
+                        would = step.would_answer or (step.told_before and rows[step.exit][0] != "")
+                        rows[step.exit] = ["→" if would else "", *cells(step)]
+                        live.update(table_of(title, rows.values()))
         except (ServerError, Unreachable, OSError) as error:
             Console(stderr=True).print(f"{path}: {type(error).__name__}: {error}", style="red", markup=False)
             good = False
     return good
 
 
-def table_of(first: str) -> Table:
+def table_of(first: str, rows: Iterable[Sequence[str]] = ()) -> Table:
     table = Table(first, "label", "confidence", "exit", "depth", "reason", "ms", box=None, header_style="bold")
     table.columns[0].overflow = "fold"  # a path that is cut off names no file
     for column in (2, 4, 6):
         table.columns[column].justify = "right"
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -117,6 +117,9 @@ class Step(BaseModel):
     top: list[Label]
     exit: StepExit
     would_answer: bool = Field(description="here /predict would have stopped, with the same options")
+    told_before: bool = Field(
+        description="the event before was of this exit, too: none deeper was reached; new are the reason and times"
+    )
     final: bool = Field(description="no event follows")
     latency: StepLatency
     model: ModelName
