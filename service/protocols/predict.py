@@ -104,7 +104,7 @@ async def answers(front: Front, model: Model, terms: Terms, images: Sequence[byt
         predictions=[
             rendered(model, result, terms, now, top_k)
             if isinstance(result := task.result(), Outcome)
-            else Error(error=ErrorBody(code=result.code, message=str(result)))
+            else Error(error=ErrorBody.of(result))
             for task in tasks
         ]
     )

@@ -89,19 +89,21 @@ class Events(StreamingResponse):
 
 async def written(reply: EveryOutcome, front: Front, model: Model, terms: Terms, top_k: int) -> AsyncIterator[str]:
     """The events of a stream as they go over the wire: the last one is `answer`, or `error`."""
-    waiting = True  # for an exit where /predict would stop
+    waiting, told = True, 0  # for an exit where /predict would stop; the deepest one told of
     try:
         async for outcome in reply:
             final, now = outcome.reason is not None, front.clock()
             sure = final or outcome.confidences[-1] >= terms.thresholds[outcome.exit - 1]
-            step = described(outcome, model, terms, now, top_k, would_answer=waiting and sure)
-            waiting = waiting and not sure
+            step = described(outcome, model, terms, now, top_k, waiting and sure, outcome.exit == told)
+            waiting, told = waiting and not sure, outcome.exit
             yield event("answer" if final else "exit", step)
     except RequestError as error:
-        yield event("error", ErrorBody(code=error.code, message=str(error)))
+        yield event("error", ErrorBody.of(error))
 
 
-def described(outcome: Outcome, model: Model, terms: Terms, now: float, top_k: int, would_answer: bool) -> Step:
+def described(
+    outcome: Outcome, model: Model, terms: Terms, now: float, top_k: int, would_answer: bool, told_before: bool
+) -> Step:
     metadata = model.metadata
     top = labels(outcome.probabilities, metadata.classes, top_k)
     limited = math.isfinite(terms.budget)
@@ -117,6 +119,7 @@ def described(outcome: Outcome, model: Model, terms: Terms, now: float, top_k: i
             reason=outcome.reason,
         ),
         would_answer=would_answer,
+        told_before=told_before,
         final=outcome.reason is not None,
         latency=StepLatency(
             budget_ms=round(terms.budget * 1000, 3) if limited else None,
