@@ -36,7 +36,7 @@ class Learner:
         self.model = fabric.setup_module(network)
 
     @property
-    def evaluated(self) -> MultiExitNetwork:
+    def eval_network(self) -> MultiExitNetwork:
         """The network to evaluate: with averaged weights where there are any."""
         found = self.averaged.module if self.averaged else self.network
         assert isinstance(found, MultiExitNetwork)
