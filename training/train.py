@@ -128,7 +128,9 @@ def train(config: TrainConfig) -> Checkpoint:
         total.zero_()
         seconds = 0.0
         if leader:
-            shares = accuracies(answers(learner.eval_network, splits.inputs(splits.validation)), splits.validation.labels)
+            shares = accuracies(
+                answers(learner.eval_network, splits.inputs(splits.validation)), splits.validation.labels
+            )
             history.append(logs.row(number + 1, mean_loss, epoch_seconds, shares))
             logs.write_log(config.out, history)
             save()
