@@ -230,6 +230,8 @@ def served(url: str) -> dict[str, dict[str, Any]]:
 
 def chosen(models: Mapping[str, dict[str, Any]], name: str | None) -> dict[str, Any]:
     """The model of this name, else the first one."""
+    if not models:
+        raise ValueError("no model is served there")
     if name is not None and name not in models:
         raise ValueError(f"there is no model {name}; the server has {', '.join(models)}")
     return models[name or next(iter(models))]

@@ -226,7 +226,7 @@ class Events:
         return Step(
             **of_exit(document),
             would_answer=document["would_answer"],
-            told_before=document["told_before"],
+            told_before=document.get("told_before", False),
             left_ms=document["latency"]["left_ms"],
         )
 

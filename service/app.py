@@ -26,7 +26,7 @@ from service.protocols.v2 import repository as v2_repository
 from service.protocols.v2 import routes as v2
 from service.registry import Models
 from service.replies import ReplyBridge
-from service.repository import Repository
+from service.repository import Repository, stamps
 from service.runtime.gpu import device_of, open_stages
 from service.runtime.stages import default_threads
 from service.scheduler import Scheduler
@@ -48,6 +48,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     precision = None if settings.precision == "auto" else settings.precision
     engine = Engine({}, clock, bridge.deliver)
     source = Source(settings.model, device_of(settings.device), precision)
+    seen = stamps(source)
 
     def opened(variant: Variant) -> Model:
         return open_model(variant, settings, engine, metrics, delivery)
@@ -67,7 +68,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         await asyncio.wrap_future(engine.warm_up(model.id))
         await front.measure(model)
 
-    repository = Repository(source, registry, metrics, opened, warm)
+    repository = Repository(source, registry, metrics, seen, opened, warm)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -132,6 +132,8 @@ class Engine:
         """Do this, too. Once closed, and where the engine fails, the future has the error."""
         with self._changed:
             done = self._errands.add(pieces)
+            if self._closed:
+                self._errands.give_up(NotReady("the server is shutting down"))
             self._changed.notify()
         return done
 

@@ -48,6 +48,7 @@ class Errands:
             done.set_exception(error)
         end = self._clock()
         self._not_before = end + (end - start) * PAUSE
+        del pieces, done  # an error keeps this frame
 
     def give_up(self, reason: Exception) -> None:
         """All that are left."""

@@ -1,6 +1,7 @@
 """All metrics of the server, by model, in seconds. Bucket edges stand at the budgets that people ask for."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
@@ -88,19 +89,13 @@ class ModelMetrics:
     def __init__(self, metrics: Metrics, metadata: Metadata, provider: str, waiting: Callable[[], int]) -> None:
         model, self._depths = metadata.name, metadata.depths
         self._watch_no_longer = metrics.watch_queue(model, waiting)
-        self._remove_info = partial(metrics.info.remove, model, metadata.version, provider, metadata.precision)
-        self._drift = drift = Drift(metadata)
+        self._metrics, self._info = metrics, (model, metadata.version, provider, metadata.precision)
+        self._drift, self._points = Drift(metadata), list(metadata.operating_points)
         self._refused = partial(metrics.observe_refusal, model)
         numbers = [str(number) for number in range(1, len(metadata.exits) + 1)]
-        metrics.info.labels(model, metadata.version, provider, metadata.precision).set(1)
         metrics.requests.labels(model, "200")
         for reason in ("budget_too_small", "overloaded", "queue_full", "not_ready"):
             metrics.refused.labels(model, reason)
-        for point in metadata.operating_points:
-            metrics.exit_drift.labels(model, point).set_function(partial(drift.of_exits, point))
-            for number in numbers:
-                series = metrics.confidence_drift.labels(model, point, number)
-                series.set_function(partial(drift.of_confidence, point, int(number)))
         self._stage = [metrics.stage.labels(model, number) for number in numbers]
         self._size = [metrics.batch_size.labels(model, number) for number in numbers]
         self._confidence = [metrics.confidence.labels(model, number) for number in numbers]
@@ -113,10 +108,21 @@ class ModelMetrics:
         self._budget, self._slack = metrics.budget.labels(model), metrics.slack.labels(model)
         self._missed, self._depth = metrics.missed.labels(model), metrics.depth.labels(model)
 
+    def serve(self) -> None:
+        """The version takes requests from now on, and drift is its own."""
+        model, metrics = self._info[0], self._metrics
+        metrics.info.labels(*self._info).set(1)
+        for point in self._points:
+            metrics.exit_drift.labels(model, point).set_function(partial(self._drift.of_exits, point))
+            for number in range(1, len(self._depths) + 1):
+                series = metrics.confidence_drift.labels(model, point, str(number))
+                series.set_function(partial(self._drift.of_confidence, point, number))
+
     def retire(self) -> None:
-        """The version is served no longer."""
+        """The version takes no more requests, if it ever did."""
         self._watch_no_longer()
-        self._remove_info()
+        with suppress(KeyError):
+            self._metrics.info.remove(*self._info)
 
     def observe_stage(self, stage: int, size: int, seconds: float) -> None:
         """One run of `stage` (from 1)."""

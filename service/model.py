@@ -82,6 +82,7 @@ class Model:
         """Nobody will get it any more. The future is done when all who have it are answered and its memory is free."""
         if self._retired is None:
             self._retired = Future()
+            self._retired.set_running_or_notify_cancel()  # who waits may give up
             self._leave_if_unused()
         return self._retired
 

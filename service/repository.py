@@ -51,65 +51,82 @@ class Repository:
         source: Source,
         models: Models,
         metrics: Metrics,
+        seen: list[Stamp],
         open_model: Callable[[Variant], Model],
         warm: Callable[[Model], Awaitable[None]],
     ) -> None:
+        """`seen`: the files when `models` were read from them."""
         self.source = source
         self.models = models
         self.metrics = metrics
         self.problems: dict[Path, str] = {}
+        """Why files cannot be served."""
+        self.failed: dict[str, str] = {}
+        """The same by model, for those whose files were in order."""
         self._open_model = open_model
         self._warm = warm
         self._changing = asyncio.Lock()
         self._unloaded: set[str] = set()
         self._coming: set[ModelId] = set()
         self._going: dict[ModelId, Future[None]] = {}
-        self._seen = stamps(source)
+        self._seen = seen
 
     async def start(self) -> None:
         """Warm up what is served from the start on."""
         for model in self.models:
             await self._warm(model)
-            logger.info("serving %s", model)
+            self._announce(model)
 
     async def watch(self) -> None:
-        """Look at the files whenever one changes, until cancelled."""
+        """Look at the files whenever one changes, and every few seconds, as not all file systems tell of changes; until
+        cancelled.
+        """
         folder = self.source.path if self.source.path.is_dir() else self.source.path.parent
         try:
-            async for _ in awatch(folder, recursive=False):
-                if stamps(self.source) != self._seen:
-                    await self.refresh()
-        except OSError as error:
+            async for _ in awatch(folder, recursive=False, yield_on_timeout=True):
+                try:
+                    if stamps(self.source) != self._seen:
+                        await self.refresh()
+                except Exception:
+                    logger.exception("%s could not be looked at", folder)
+        except (OSError, RuntimeError) as error:
             logger.warning("%s is not watched: %s", folder, error)
 
-    async def refresh(self) -> None:
-        """Look at the files, and serve what they hold now."""
+    async def refresh(self, load: str | None = None) -> None:
+        """Look at the files, and serve what they hold now, but for models that were unloaded. `load`: this one, too."""
         async with self._changing:
             self._seen = stamps(self.source)
             found, problems = await asyncio.to_thread(self.source.scan)
+            self._unloaded.discard(load or "")
+            if not problems:
+                self._unloaded &= {each.metadata.name for each in found}
             wanted = {each.metadata.id: each for each in found if each.metadata.name not in self._unloaded}
             served = {model.id: model for model in self.models}
+            self.failed = {}
             for id_, variant in wanted.items():
                 if id_ in served:
                     served[id_].path, served[id_].variants = variant.path, variant.variants
-                else:
-                    try:
-                        await self._serve(variant)
-                    except Exception as error:
-                        logger.debug("%s", variant.path, exc_info=True)
-                        problems[variant.path] = f"{variant.path}: {str(error).partition(chr(10))[0]}"
+                    continue
+                try:
+                    await self._serve(variant)
+                except Exception as error:
+                    problem = f"{variant.path.name}: {str(error).partition(chr(10))[0]}"
+                    self.failed[id_.name] = problems[variant.path] = problem
+                    error.__traceback__ = None  # its frames hold what was opened
             for id_, model in served.items():
-                if id_ not in wanted and not {model.path, self.source.path} & problems.keys():
+                kept = {model.path, self.source.path} & problems.keys() or id_.name in self.failed
+                if id_ not in wanted and not kept:
                     self._retire(model)
             self._report(problems)
 
     async def load(self, name: str) -> None:
         """Serve a model as its files are now, also one that was unloaded. Raises NotLoaded."""
-        self._unloaded.discard(name)
-        await self.refresh()
+        await self.refresh(load=name)
         served = [model for model in self.models if model.id.name == name]
-        if broken := [self.problems[model.path] for model in served if model.path in self.problems]:
-            raise NotLoaded(f"{broken[0]}; what was served of {name!r} before still is")
+        paths = [self.source.path, *(model.path for model in served)]
+        broken = [self.failed.get(name), *(self.problems.get(path) for path in paths)]
+        if served and any(broken):
+            raise NotLoaded(f"{next(filter(None, broken))}; what was served of {name!r} before still is")
         if not served:
             others = "".join(f"; {problem}" for problem in self.problems.values())
             raise NotLoaded(f"no file that can be served is of a model {name!r}{others}")
@@ -148,11 +165,15 @@ class Repository:
             try:
                 await self._warm(model)
             except BaseException:
-                model.retire()
+                self._going[id_] = model.retire()
                 raise
         finally:
             self._coming.discard(id_)
         self.models.add(model)
+        self._announce(model)
+
+    def _announce(self, model: Model) -> None:
+        model.metrics.serve()
         logger.info("serving %s", model)
 
     def _retire(self, model: Model) -> None:

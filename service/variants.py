@@ -65,6 +65,8 @@ class Source:
                 check_version(read)
             except ArtifactError as error:
                 problems[file] = str(error)
+            except Exception as error:  # no file may end a server that answers from others
+                problems[file] = f"{file}: cannot be read: {type(error).__name__}: {error}"
         read = [each for each in read if each.path not in problems]
         chosen: list[Variant] = []
         for network in networks(read):

@@ -38,8 +38,10 @@ def add_routes(app: FastAPI, front: Front, repository: Repository, control: bool
         except ValidationError as error:
             raise BadInference(f"the document is not what this path takes: {described(error)}") from error
 
-    def check_control() -> None:
+    def check_control(request: Request) -> None:
         front.lifecycle.check_ready()
+        if "origin" in request.headers:
+            raise NotAllowed("models are not loaded or unloaded from pages in a browser")
         if not control:
             raise NotAllowed("clients may not load or unload models here; start the server with --model-control")
 
@@ -69,7 +71,7 @@ def add_routes(app: FastAPI, front: Front, repository: Repository, control: bool
     )
     async def load(name: str, request: Request) -> Response:
         """Serve a model as its files are now. Answered when it is ready."""
-        check_control()
+        check_control(request)
         await read(request, LoadRequest)
         await repository.load(name)
         return Response()
@@ -82,7 +84,7 @@ def add_routes(app: FastAPI, front: Front, repository: Repository, control: bool
     )
     async def unload(name: str, request: Request) -> Response:
         """Serve a model no longer, until it is loaded again. Requests that it has are answered."""
-        check_control()
+        check_control(request)
         await read(request, UnloadRequest)
         await repository.unload(name)
         return Response()

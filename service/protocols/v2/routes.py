@@ -20,7 +20,7 @@ from service.protocols.v2.schemas import (
     ServerMetadata,
 )
 
-EXTENSIONS = ["binary_tensor_data", "parameters"]
+EXTENSIONS = ["binary_tensor_data", "model_repository", "parameters"]
 PLATFORM = "onnxruntime_onnx"
 MODEL = "/v2/models/{name}"
 VERSION = "/v2/models/{name}/versions/{version}"
