@@ -45,6 +45,14 @@ def test_of_each_network_the_variant_for_the_device_is_taken(
     assert by_name["clothes"] == {"fp32": "7"}
 
 
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "int8"), ("cuda", "fp16")])
+def test_of_the_embedded_photo_model_each_device_has_its_variant(device: str, precision: str) -> None:
+    served = {each.metadata.name: each.metadata for each in Source(EMBEDDED_MODEL.parent, device).load()}
+    assert served.keys() == {"fashion-mnist", "cifar100"}
+    assert served["cifar100"].precision == precision
+    assert all(file.stat().st_size <= 12_000_000 for file in EMBEDDED_MODEL.parent.iterdir())
+
+
 def test_a_precision_that_is_not_there_is_said(folder: Path) -> None:
     with pytest.raises(ArtifactError, match="'clothes' is not there in int8, only in fp32"):
         Source(folder, "cpu", "int8").load()
