@@ -59,6 +59,7 @@ LEARNS_FROM: dict[str, tuple[dict, dict]] = {
         {},
     ),
     "mutual": (MUTUAL, {}),
+    "deep-mutual-learning": ({**MUTUAL, "kd_weight": 1 / 3}, {}),
     "mutual-ramp": ({**MUTUAL, "kd_ramp": 0.25}, {}),
     "mutual-strided-first-head": (MUTUAL, {}),
 }
