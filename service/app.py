@@ -26,7 +26,7 @@ from service.protocols.v2 import repository as v2_repository
 from service.protocols.v2 import routes as v2
 from service.registry import Models
 from service.replies import ReplyBridge
-from service.repository import Repository, stamps
+from service.repository import Repository
 from service.runtime.gpu import device_of, open_stages
 from service.runtime.stages import default_threads
 from service.scheduler import Scheduler
@@ -48,7 +48,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     precision = None if settings.precision == "auto" else settings.precision
     engine = Engine({}, clock, bridge.deliver)
     source = Source(settings.model, device_of(settings.device), precision)
-    seen = stamps(source)
+    seen = source.stamps()
 
     def opened(variant: Variant) -> Model:
         return open_model(variant, settings, engine, metrics, delivery)

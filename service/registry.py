@@ -12,7 +12,7 @@ class Models:
     def __init__(self, models: Iterable[Model], default: str | None = None) -> None:
         """`default`: the name for requests that give none. Raises ValueError where it is not served."""
         self._versions: dict[str, dict[str, Model]] = {}
-        self._default = default
+        self._named_default = self.default = default
         for model in models:
             self.add(model)
         if default is not None and default not in self._versions:
@@ -26,19 +26,19 @@ class Models:
         versions = [*self._versions.get(model.id.name, {}).values(), model]
         versions.sort(key=lambda each: each.metadata.date)
         self._versions[model.id.name] = {each.id.version: each for each in versions}
+        self._choose_default()
 
     def remove(self, model: Model) -> None:
         versions = self._versions[model.id.name]
         del versions[model.id.version]
         if not versions:
             del self._versions[model.id.name]
+        self._choose_default()
 
-    @property
-    def default(self) -> str | None:
-        """A single model needs none to be named."""
-        if self._default is None and len(self._versions) == 1:
-            return self.names[0]
-        return self._default
+    def _choose_default(self) -> None:
+        """A single model needs none to be named. Every request asks, so it is known."""
+        if self._named_default is None:
+            self.default = self.names[0] if len(self._versions) == 1 else None
 
     @property
     def names(self) -> list[str]:

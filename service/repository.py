@@ -14,12 +14,9 @@ from service.jobs import ModelId
 from service.metrics import Metrics
 from service.model import Model
 from service.registry import Models
-from service.variants import Source, Variant
+from service.variants import Source, Stamp, Variant
 
 logger = logging.getLogger("uvicorn.error")
-
-Stamp = tuple[str, int, int, int]
-"""Of a file: name, inode, size, time of its last change."""
 
 
 class NotLoaded(RequestError):
@@ -85,7 +82,7 @@ class Repository:
         try:
             async for _ in awatch(folder, recursive=False, yield_on_timeout=True):
                 try:
-                    if stamps(self.source) != self._seen:
+                    if self.source.stamps() != self._seen:
                         await self.refresh()
                 except Exception:
                     logger.exception("%s could not be looked at", folder)
@@ -95,7 +92,7 @@ class Repository:
     async def refresh(self, load: str | None = None) -> None:
         """Look at the files, and serve what they hold now, but for models that were unloaded. `load`: this one, too."""
         async with self._changing:
-            self._seen = stamps(self.source)
+            self._seen = self.source.stamps()
             found, problems = await asyncio.to_thread(self.source.scan)
             self._unloaded.discard(load or "")
             if not problems:
@@ -188,15 +185,3 @@ class Repository:
                 logger.error("%s; what was served before still is", problem)
         self.problems = problems
         self.metrics.observe_problems(path.name for path in problems)
-
-
-def stamps(source: Source) -> list[Stamp]:
-    """Different when a file has come, gone or changed."""
-    found = []
-    for path in source.path.glob("*.onnx") if source.path.is_dir() else [source.path]:
-        try:
-            state = path.stat()
-        except FileNotFoundError:
-            continue
-        found.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))
-    return sorted(found)

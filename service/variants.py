@@ -12,6 +12,8 @@ from service.errors import ArtifactError
 Precision = Literal["fp32", "int8", "fp16"]
 PREFERRED: dict[str, Sequence[Precision]] = {"cpu": ("int8", "fp32", "fp16"), "cuda": ("fp16", "fp32", "int8")}
 """By device, the best first."""
+Stamp = tuple[str, int, int, int]
+"""Of a file: name, inode, size, time of its last change."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,20 @@ class Source:
     precision: Precision | None = None
 
     def files(self) -> list[Path]:
-        """Raises ArtifactError."""
         if not self.path.is_dir():
             return [self.path]
-        artifacts = sorted(file for file in self.path.glob("*.onnx") if not file.name.startswith("."))
-        if not artifacts:
-            raise ArtifactError(f"{self.path}: the folder has no .onnx file")
-        return artifacts
+        return sorted(file for file in self.path.glob("*.onnx") if not file.name.startswith("."))
+
+    def stamps(self) -> list[Stamp]:
+        """Different when a file has come, gone or changed."""
+        found = []
+        for path in self.files():
+            try:
+                state = path.stat()
+            except FileNotFoundError:
+                continue
+            found.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))
+        return found
 
     def load(self) -> list[Variant]:
         """What to serve, older versions first. Raises ArtifactError for the first file that cannot be."""
@@ -53,10 +62,9 @@ class Source:
 
     def scan(self) -> tuple[list[Variant], dict[Path, str]]:
         """The same of those that can be served, and for the others, by file, why not."""
-        try:
-            files = self.files()
-        except ArtifactError as error:
-            return [], {self.path: str(error)}
+        files = self.files()
+        if not files:
+            return [], {self.path: f"{self.path}: the folder has no .onnx file"}
         read: list[Variant] = []
         problems: dict[Path, str] = {}
         for file in files:

@@ -3,6 +3,7 @@
 https://github.com/triton-inference-server/server, `docs/protocol/extension_model_repository.md`.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -63,31 +64,29 @@ def add_routes(app: FastAPI, front: Front, repository: Repository, control: bool
             if entry.state == "READY" or not asked.ready
         ]
 
-    @app.post(
-        "/v2/repository/models/{name}/load",
-        responses={400: RESPONSES[400], **NOT_ALLOWED},
-        openapi_extra=body(LoadRequest),
-        response_class=Response,
-    )
-    async def load(name: str, request: Request) -> Response:
-        """Serve a model as its files are now. Answered when it is ready."""
-        check_control(request)
-        await read(request, LoadRequest)
-        await repository.load(name)
-        return Response()
+    def add_change(path: str, kind: type[BaseModel], change: Callable[[str], Awaitable[None]], told: str) -> None:
+        async def endpoint(name: str, request: Request) -> Response:
+            check_control(request)
+            await read(request, kind)
+            await change(name)
+            return Response()
 
-    @app.post(
-        "/v2/repository/models/{name}/unload",
-        responses={400: RESPONSES[400], **NOT_ALLOWED},
-        openapi_extra=body(UnloadRequest),
-        response_class=Response,
+        app.post(
+            f"/v2/repository/models/{{name}}/{path}",
+            name=f"{path}_model",
+            description=told,
+            responses={400: RESPONSES[400], **NOT_ALLOWED},
+            openapi_extra=body(kind),
+            response_class=Response,
+        )(endpoint)
+
+    add_change("load", LoadRequest, repository.load, "Serve a model as its files are now. Answered when it is ready.")
+    add_change(
+        "unload",
+        UnloadRequest,
+        repository.unload,
+        "Serve a model no longer, until it is loaded again. Requests that it has are answered.",
     )
-    async def unload(name: str, request: Request) -> Response:
-        """Serve a model no longer, until it is loaded again. Requests that it has are answered."""
-        check_control(request)
-        await read(request, UnloadRequest)
-        await repository.unload(name)
-        return Response()
 
 
 def body(kind: type[BaseModel]) -> dict[str, Any]:
