@@ -7,8 +7,8 @@ PEERS := mosec litserve bentoml ray pytriton
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?=
 METHODS ?= plain,deep-supervision,self-distillation-without-hint,self-distillation,self-distillation-gradient-equilibrium,self-distillation-ensemble
-METHODS_GPU ?= plain,deep-supervision,self-distillation,mutual
-METHODS_CIFAR100 ?= deep-supervision,mutual,plain,self-distillation,deep-supervision-label-smoothing,mutual-strided-first-head
+METHODS_GPU ?= plain,deep-supervision,self-distillation,deep-mutual-learning
+METHODS_CIFAR100 ?= deep-supervision,deep-mutual-learning,plain,self-distillation,mutual,deep-supervision-label-smoothing,mutual-strided-first-head
 
 $(SERVE)/installed-$(EXTRA): pyproject.toml constraints.txt
 	rm -rf $(SERVE) && $(PYTHON) -m venv $(SERVE)

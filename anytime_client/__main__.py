@@ -1,7 +1,8 @@
-"""`anytime PHOTO … --budget-ms 20`: ask a server about image files, and print what it says."""
+"""`anytime PHOTO … --budget-ms 20`: ask a server about image files; `anytime bench URL`: measure it under load."""
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from anytime_client.bench import Bench, bench
 from anytime_client.client import URL, Answer, Client
 from anytime_client.conversation import Options, Prediction, ServerError, Step, Unreachable
 
@@ -20,7 +22,10 @@ SHOWN_AT_ONCE = 10  # more files than these have a progress bar
 
 
 class Ask(BaseSettings):
-    """Ask an anytime server about images. Ends with 1 if one of them has no answer."""
+    """Ask an anytime server about images. Ends with 1 if one of them has no answer.
+
+    `anytime bench URL` measures a server: see `anytime bench --help`.
+    """
 
     model_config = SettingsConfigDict(cli_prog_name="anytime", cli_kebab_case=True, env_prefix="ANYTIME_CLIENT_")
 
@@ -54,7 +59,17 @@ class Ask(BaseSettings):
 
 
 def main() -> None:
-    asked = CliApp.run(Ask)
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] == "bench":
+        try:
+            bench(CliApp.run(Bench, cli_args=arguments[1:]))
+        except (Unreachable, ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
+    else:
+        ask(CliApp.run(Ask, cli_args=arguments))
+
+
+def ask(asked: Ask) -> None:
     with Client(asked.url, options=asked.options()) as client:
         good = streamed(asked, client) if asked.stream else answered(asked, client)
     sys.exit(0 if good else 1)
@@ -80,26 +95,30 @@ def streamed(asked: Ask, client: Client) -> bool:
     """Print each step as it comes, one image after the other; whether all came to an end."""
     good = True
     for path in asked.images:
-        table = table_of(escape(str(path)))
-        screen = nullcontext() if asked.json_lines else Live(table, console=Console(), refresh_per_second=60)
+        title, rows = escape(str(path)), dict[int, list[str]]()
+        live = Live(table_of(title), console=Console(), refresh_per_second=60)
         try:
-            with screen:
+            with nullcontext() if asked.json_lines else live:
                 for step in client.stream(path):
                     if asked.json_lines:
                         print(json.dumps({"image": str(path), **step.document}), flush=True)
                     else:
-                        table.add_row("→" if step.would_answer else "", *cells(step))
+                        would = step.would_answer or (step.told_before and rows[step.exit][0] != "")
+                        rows[step.exit] = ["→" if would else "", *cells(step)]
+                        live.update(table_of(title, rows.values()))
         except (ServerError, Unreachable, OSError) as error:
             Console(stderr=True).print(f"{path}: {type(error).__name__}: {error}", style="red", markup=False)
             good = False
     return good
 
 
-def table_of(first: str) -> Table:
+def table_of(first: str, rows: Iterable[Sequence[str]] = ()) -> Table:
     table = Table(first, "label", "confidence", "exit", "depth", "reason", "ms", box=None, header_style="bold")
     table.columns[0].overflow = "fold"  # a path that is cut off names no file
     for column in (2, 4, 6):
         table.columns[column].justify = "right"
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -61,9 +61,9 @@ class Client:
             return error
 
     def stream(self, image: Image, options: Options | None = None) -> Iterator[Step]:
-        """A step at each exit that is reached, the last one with a reason. To leave the loop ends the work.
+        """A step at each exit that is reached, the last one with a reason; it may be of the same exit again.
 
-        Asked once, whatever `retries` says. Raises as `predict` does.
+        To leave the loop ends the work. Asked once, whatever `retries` says. Raises as `predict` does.
         """
         options = options or self.options
         query, events, limit = options.query(), Events(), timeout(options.budget)
@@ -142,7 +142,10 @@ class AsyncClient:
             return error
 
     async def stream(self, image: Image, options: Options | None = None) -> AsyncIterator[Step]:
-        """A step at each exit that is reached, the last one with a reason. To close the iterator ends the work."""
+        """A step at each exit that is reached, the last one with a reason; it may be of the same exit again.
+
+        To close the iterator ends the work.
+        """
         options = options or self.options
         query, events, limit = options.query(), Events(), timeout(options.budget)
         url, body = f"{self.url}/predict/stream", await asyncio.to_thread(content, image)

@@ -104,7 +104,8 @@ class Prediction:
 class Step:
     """What one exit says, as a stream goes on. `reason`: why it stops there, None where it goes on.
 
-    `would_answer`: without a stream this would have been the answer. `left_ms`: of the budget, None without a limit.
+    `would_answer`: without a stream this would have been the answer. `told_before`: the step before was of this exit
+    too, from which it went no deeper: new are the reason and times. `left_ms`: of the budget, None without a limit.
     """
 
     label: str
@@ -116,6 +117,7 @@ class Step:
     depth: float
     reason: str | None
     would_answer: bool
+    told_before: bool
     elapsed_ms: float
     left_ms: float | None
     document: Mapping[str, Any]
@@ -221,7 +223,12 @@ class Events:
     def read(self, document: Mapping[str, Any]) -> Step:
         if self.name == "error":
             raise ServerError(200, document["code"], document["message"])
-        return Step(**of_exit(document), would_answer=document["would_answer"], left_ms=document["latency"]["left_ms"])
+        return Step(
+            **of_exit(document),
+            would_answer=document["would_answer"],
+            told_before=document.get("told_before", False),
+            left_ms=document["latency"]["left_ms"],
+        )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 
 from benchmarks import images, report
-from benchmarks.load.closed import ask_all
+from benchmarks.closed import ask_all
 from benchmarks.server import Server
 from service import artifact, replay
 from service.calibration import Calibration

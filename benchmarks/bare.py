@@ -7,7 +7,7 @@ import numpy as np
 
 from service.artifact import Artifact
 from service.calibration import Calibration
-from service.engine import Engine, Network
+from service.engine import Engine, Network, warming
 from service.errors import RequestError
 from service.jobs import Job, Outcome
 from service.runtime.stages import OnnxStages
@@ -42,9 +42,9 @@ def bare_engine(
         image_shape=metadata.input.shape,
         observe=observe,
     )
-    engine = Engine({metadata.id: network}, time.monotonic, lambda _: None)
-    engine.warm_up()
-    return engine
+    for _ in warming(network, time.monotonic):
+        pass
+    return Engine({metadata.id: network}, time.monotonic, lambda _: None)
 
 
 def bare_seconds(engine: Engine, inputs: np.ndarray, size: int, thresholds: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from benchmarks import images, report
-from benchmarks.load.closed import ask_all
+from benchmarks.closed import ask_all
 from benchmarks.server import Server
 
 IMAGES = 500

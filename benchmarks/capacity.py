@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.load.closed import ask_all
-from benchmarks.load.drive import Pictures
-from benchmarks.load.result import Result
+from benchmarks.closed import ask_all
+from benchmarks.drive import Judged, Pictures
 
 CLIENTS = 32
 WARM = 300
@@ -21,7 +20,7 @@ class AlwaysLast:
     per_second: float
     right: NDArray[np.bool_]
 
-    def compared(self, result: Result, seconds: float) -> dict[str, Any]:
+    def compared(self, result: Judged, seconds: float) -> dict[str, Any]:
         """The figures of a schedule of so many seconds, its `load` as a multiple of this capacity, the points by which
         its answers are less accurate than the last exit's on the very same pictures, and the goodput of the last exit
         if it answered all that were sent in time.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks import images, report
 from benchmarks.bare import bare_engine, bare_seconds
-from benchmarks.load.closed import ask_all
+from benchmarks.closed import ask_all
 from benchmarks.server import MODELS, Server
 from service import artifact
 

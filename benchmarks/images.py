@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.load.drive import Pictures
+from benchmarks.drive import Pictures
 from decoding import Limits
 from service.artifact import InputSpec
 from service.images import open_image, to_input

@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks import images, report
-from benchmarks.load.closed import ask_all
+from benchmarks.closed import ask_all
 from benchmarks.server import Server
 
 FIRST, LAST = 10_000, 1_000_000

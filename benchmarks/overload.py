@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import arrivals, heavier, images, plots, report, tables
-from benchmarks.arrivals import Times
+from anytime_client.load import arrivals
+from anytime_client.load.arrivals import Times
+from anytime_client.load.targets import anytime
+from benchmarks import heavier, images, plots, report, tables
 from benchmarks.capacity import always_last
-from benchmarks.load.drive import Pictures, drive
-from benchmarks.load.result import Result
-from benchmarks.load.targets import anytime
+from benchmarks.drive import Judged, Pictures, drive
 from benchmarks.server import Server
 from benchmarks.simulate.recording import record
 from benchmarks.simulate.replica import Load, Simulated, simulate
@@ -97,7 +97,7 @@ def seconds(name: str) -> float:
     return OVERLOAD + AFTER if name == RECOVERY else SECONDS
 
 
-def recovery(result: Result, normal: float) -> dict[str, Any]:
+def recovery(result: Judged, normal: float) -> dict[str, Any]:
     """When the first window after the overload is normal again, and how many of all after it are; medians by second."""
     latency = endless(result)
     windows = medians(result.scheduled, latency, OVERLOAD, WINDOW) <= NORMAL * normal
@@ -116,7 +116,7 @@ def medians(scheduled: Times, latency: Times, first: float, width: float) -> Tim
     return np.array([np.median(window) if len(window) else np.inf for window in windows])
 
 
-def endless(result: Result) -> Times:
+def endless(result: Judged) -> Times:
     """Latencies, endless where there was no answer: a median over few answers and many refusals is not normal."""
     return np.where(result.answered, result.latency, np.inf)
 

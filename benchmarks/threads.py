@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import images, report
 from benchmarks.bare import bare_engine, bare_seconds
-from benchmarks.load.closed import ask_all
+from benchmarks.closed import ask_all
 from benchmarks.server import Server
 from service import artifact
 from service.engine import Engine

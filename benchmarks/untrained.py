@@ -51,9 +51,7 @@ def document(
         network.cumulative_macs((3, side, side)),
         {"precision": precision, "untrained": True},
     )
-    described = artifact.metadata(known, *drawn_answers(len(network.exits)))
-    described["version"] = artifact.content_version(model, described)
-    return described
+    return artifact.describe(known, *drawn_answers(len(network.exits))).versioned(model)
 
 
 def drawn_answers(exits: int) -> tuple[Tensor, Tensor]:

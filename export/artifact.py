@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from google.protobuf.message import DecodeError
 from torch import Tensor
 
 from export import operating_points
-from export.calibration import Calibration, calibrate, expected_calibration_error
+from export.calibration import Answer, Calibration, calibrate, expected_calibration_error
+from export.operating_points import DEFAULT, EDGES, OperatingPoint
 from export.risk_control import Answers
 
 KEY = "anytime"
@@ -43,8 +44,48 @@ def fitted_images(held_out: int) -> int:
     return round(held_out * FITTED)
 
 
-def metadata(network: Network, logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """The JSON document of schema 1 without `version`; `logits` (K×N×classes) and `labels` of held-out images.
+@dataclass(frozen=True)
+class Exit:
+    """As the metadata hold it, see `service.artifact.ExitSpec`.
+
+    `ece_uncalibrated` is that of the same answers at temperature 1, for people to compare; no reader needs it.
+    """
+
+    logits: str
+    features: str | None
+    macs: int
+    temperature: float
+    weight: float
+    accuracy: float
+    ece: float
+    ece_uncalibrated: float
+
+
+@dataclass(frozen=True)
+class Document:
+    """The metadata of an artifact, schema 1; see `service.artifact.Metadata`."""
+
+    name: str
+    classes: Sequence[str]
+    input: dict[str, Any]
+    answer: Answer
+    exits: list[Exit]
+    operating_points: dict[str, OperatingPoint]
+    precision: str
+    device: str
+    provenance: dict[str, Any]
+    confidence_edges: Sequence[float] = tuple(EDGES)
+    default_operating_point: str = DEFAULT
+    schema: int = 1
+
+    def versioned(self, model: onnx.ModelProto) -> dict[str, Any]:
+        """As JSON takes it, with the version that it has together with this graph."""
+        document = asdict(self)
+        return document | {"version": content_version(model, document)}
+
+
+def describe(network: Network, logits: Tensor, labels: Tensor) -> Document:
+    """`logits` (K×N×classes) and `labels` of held-out images.
 
     The first of them are for fitting, the others for promises and for every figure in the document, so their order must
     be random.
@@ -56,38 +97,35 @@ def metadata(network: Network, logits: Tensor, labels: Tensor) -> dict[str, Any]
     answers = Answers(confidences, classes == labels)
     fit, test = answers.subset(slice(fitted)), answers.subset(slice(fitted, None))
     depths = [cost / network.macs[-1] for cost in network.macs]
-    return {
-        "schema": 1,
-        "name": network.name,
-        "classes": network.classes,
-        "input": network.input,
-        "answer": calibration.answer,
-        "exits": exits(network.macs, calibration, logits[:, fitted:], labels[fitted:]),
-        "confidence_edges": operating_points.EDGES,
-        "operating_points": operating_points.choose(fit, test, depths),
-        "default_operating_point": operating_points.DEFAULT,
-        "precision": network.provenance["precision"],
-        "device": MADE_FOR[network.provenance["precision"]],
-        "provenance": {**network.provenance, "held_out": {"fitted": fitted, "promised": len(labels) - fitted}},
-    }
+    precision = network.provenance["precision"]
+    return Document(
+        name=network.name,
+        classes=network.classes,
+        input=network.input,
+        answer=calibration.answer,
+        exits=exits(network.macs, calibration, logits[:, fitted:], labels[fitted:]),
+        operating_points=operating_points.choose(fit, test, depths),
+        precision=precision,
+        device=MADE_FOR[precision],
+        provenance={**network.provenance, "held_out": {"fitted": fitted, "promised": len(labels) - fitted}},
+    )
 
 
-def exits(macs: Sequence[int], calibration: Calibration, logits: Tensor, labels: Tensor) -> list[dict[str, Any]]:
-    """`ece_uncalibrated` is that of the same answers at temperature 1, for people to compare; no reader needs it."""
+def exits(macs: Sequence[int], calibration: Calibration, logits: Tensor, labels: Tensor) -> list[Exit]:
     raw = calibration.logits(logits).softmax(dim=2)
     calibrated = calibration.probabilities(logits)
     last = len(macs)
     return [
-        {
-            "logits": f"logits_{number}",
-            "features": f"features_{number}" if number < last else None,
-            "macs": macs[number - 1],
-            "temperature": calibration.temperatures[number - 1],
-            "weight": calibration.weights[number - 1],
-            "accuracy": (calibrated[number - 1].argmax(dim=1) == labels).double().mean().item(),
-            "ece": expected_calibration_error(calibrated[number - 1], labels),
-            "ece_uncalibrated": expected_calibration_error(raw[number - 1], labels),
-        }
+        Exit(
+            logits=f"logits_{number}",
+            features=f"features_{number}" if number < last else None,
+            macs=macs[number - 1],
+            temperature=calibration.temperatures[number - 1],
+            weight=calibration.weights[number - 1],
+            accuracy=(calibrated[number - 1].argmax(dim=1) == labels).double().mean().item(),
+            ece=expected_calibration_error(calibrated[number - 1], labels),
+            ece_uncalibrated=expected_calibration_error(raw[number - 1], labels),
+        )
         for number in range(1, last + 1)
     ]
 

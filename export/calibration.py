@@ -10,6 +10,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from training.fitting import fit_temperature, minimise
 
+Answer = Literal["own", "ensemble"]
 BINS = 15
 
 
@@ -21,7 +22,7 @@ class Calibration:
     `weights` and `temperatures`: one per exit. `cross_entropy`: mean over exits and images of the fit.
     """
 
-    answer: Literal["own", "ensemble"]
+    answer: Answer
     weights: list[float]
     temperatures: list[float]
     cross_entropy: float
@@ -51,9 +52,7 @@ def calibrate(logits: Tensor, labels: Tensor) -> Calibration:
     return min(candidates, key=lambda one: one[0].cross_entropy + one[1] / (exits * images))[0]
 
 
-def fit_temperatures(
-    answer: Literal["own", "ensemble"], weights: list[float], logits: Tensor, labels: Tensor
-) -> Calibration:
+def fit_temperatures(answer: Answer, weights: list[float], logits: Tensor, labels: Tensor) -> Calibration:
     """Temperature scaling (Guo et al., arXiv:1706.04599) of every exit's answer."""
     answers = Calibration(answer, weights, [], 0.0).logits(logits.double())
     temperatures = [fit_temperature(one, labels) for one in answers]

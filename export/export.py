@@ -63,25 +63,24 @@ def export(config: ExportConfig) -> None:
     """Raises ValueError for a source that is neither or was made with other images than there are now,
     VerificationError if the graph is not the network.
     """
-    model, network, splits = opened(config)
-    made = calibrated(model, network, splits)
+    model, network, splits = load_source(config)
+    made = calibrate(model, network, splits)
     if config.precision != network.provenance["precision"]:
-        made = lowered(made, network, splits, config)
-    elif before := made.document["provenance"].get("against_fp32"):
+        made = convert_precision(made, network, splits, config)
+    elif before := made.document.provenance.get("against_fp32"):
         before["below_last_exit"] = below(before["accuracy"][-1], made.document)
-    made.document["version"] = artifact.content_version(made.model, made.document)
-    artifact.write(made.model, made.document, config.out)
-    print(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB; each exit's answer: {made.document['answer']}")
+    artifact.write(made.model, made.document.versioned(made.model), config.out)
+    print(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB; each exit's answer: {made.document.answer}")
     print("\n".join(lines(made.document)))
 
 
-def opened(config: ExportConfig) -> tuple[onnx.ModelProto, Network, Splits]:
+def load_source(config: ExportConfig) -> tuple[onnx.ModelProto, Network, Splits]:
     """What the source holds, and the images it was made with; its provenance says in which precision it is."""
     name = config.name or config.out.stem
     places = {key: value for key in ("data", "originals") if (value := getattr(config, key)) is not None}
     if config.source.suffix == ".onnx":
         model, before = artifact.read(config.source)
-        network = known(before, name)
+        network = network_from(before, name)
         if (precision := network.provenance["precision"]) not in {"fp32", config.precision}:
             raise ValueError(f"{config.source} is in {precision}: only from fp32 can {config.precision} be made")
         kept = before["provenance"].get("images")
@@ -90,26 +89,26 @@ def opened(config: ExportConfig) -> tuple[onnx.ModelProto, Network, Splits]:
     trained = checkpoint.load(config.source)
     splits = datasets.load(data_settings(trained.config, places), Origin(config.source, trained.manifest))
     sha256 = hashlib.sha256(config.source.read_bytes()).hexdigest()
-    return *converted(trained, splits, name, sha256), splits
+    return *convert_checkpoint(trained, splits, name, sha256), splits
 
 
-def calibrated(model: onnx.ModelProto, network: Network, splits: Splits) -> Calibrated:
+def calibrate(model: onnx.ModelProto, network: Network, splits: Splits) -> Calibrated:
     """Raises VerificationError where a logit of the held-out images is not a number, or infinite."""
     logits = run(model, splits.inputs(splits.validation, VERIFIED_IMAGES))
     if not logits.isfinite().all():
         raise VerificationError("some logits are not finite: the values inside exceed the range of the precision")
-    return Calibrated(model, artifact.metadata(network, logits, splits.validation.labels), logits)
+    return Calibrated(model, artifact.describe(network, logits, splits.validation.labels), logits)
 
 
-def lowered(exact: Calibrated, network: Network, splits: Splits, config: ExportConfig) -> Calibrated:
+def convert_precision(exact: Calibrated, network: Network, splits: Splits, config: ExportConfig) -> Calibrated:
     """The same in the precision asked for, calibrated anew. Raises VerificationError where too much is lost."""
     fitted = torch.arange(artifact.fitted_images(len(splits.validation)))[:IMAGES]
     images = splits.inputs(splits.validation.subset(fitted), BATCH)
     model = in_precision(exact.model, config.precision, images)
     network = replace(network, provenance={**network.provenance, "precision": config.precision})
-    made = calibrated(model, network, splits)
+    made = calibrate(model, network, splits)
     check(exact, made, config.max_precision_drop)
-    made.document["provenance"]["against_fp32"] = compare(exact, made)
+    made.document.provenance["against_fp32"] = compare(exact, made)
     return made
 
 
@@ -118,7 +117,7 @@ def data_settings(training: dict[str, Any], changed: dict[str, Any]) -> TrainCon
     return TrainConfig(**checkpoint.known(training) | changed)
 
 
-def converted(trained: Checkpoint, splits: Splits, name: str, sha256: str) -> tuple[onnx.ModelProto, Network]:
+def convert_checkpoint(trained: Checkpoint, splits: Splits, name: str, sha256: str) -> tuple[onnx.ModelProto, Network]:
     """The graph of a checkpoint, verified on the first images of the validation split."""
     torch_network = trained.rebuild()
     model = to_onnx(torch_network, trained.image_shape)
@@ -142,30 +141,30 @@ def converted(trained: Checkpoint, splits: Splits, name: str, sha256: str) -> tu
         provenance={
             "precision": "fp32",
             "checkpoint_sha256": sha256,
-            "training": without(trained.config, MACHINE),
+            "training": omit(trained.config, MACHINE),
             "training_environment": trained.environment,
             "epochs": trained.epochs_done,
             "training_seconds": sum(row["seconds"] for row in trained.history),
             "split_sizes": trained.split_sizes,
             **({"images": trained.manifest.summary()} if trained.manifest else {}),
-            "results": without(trained.results, {"settings", "environment"}),
-            **origin(),
+            "results": omit(trained.results, {"settings", "environment"}),
+            **provenance(),
         },
     )
 
 
-def without(values: dict[str, Any], names: Set[str]) -> dict[str, Any]:
+def omit(values: dict[str, Any], names: Set[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
 
 
-def known(document: dict[str, Any], name: str) -> Network:
+def network_from(document: dict[str, Any], name: str) -> Network:
     """The network of an earlier artifact; those from before there was a choice are in fp32."""
     macs = [spec["macs"] for spec in document["exits"]]
-    provenance = {"precision": "fp32", **document["provenance"], **origin()}
-    return Network(name, document["classes"], document["input"], macs, provenance)
+    made = {"precision": "fp32", **document["provenance"], **provenance()}
+    return Network(name, document["classes"], document["input"], macs, made)
 
 
-def origin() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
     return {
         "git_revision": git_revision(),
         "versions": {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},

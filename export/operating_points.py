@@ -1,7 +1,7 @@
 """Named thresholds with the loss of accuracy that they promise, chosen on held-out images."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,8 +17,21 @@ EDGES = [0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999]
 """Of the histograms of confidence that the server compares with what it sees."""
 
 
-def choose(fit: Answers, test: Answers, depths: Sequence[float]) -> dict[str, dict[str, Any]]:
-    """The operating points of an artifact, as its metadata holds them.
+@dataclass(frozen=True)
+class OperatingPoint:
+    """As the metadata hold it, see `service.artifact.OperatingPoint`."""
+
+    thresholds: list[float]
+    max_accuracy_drop: float
+    delta: float
+    accuracy: float
+    mean_depth: float
+    exit_shares: list[float]
+    confidence_shares: list[list[float]]
+
+
+def choose(fit: Answers, test: Answers, depths: Sequence[float]) -> dict[str, OperatingPoint]:
+    """The operating points of an artifact by name.
 
     Paths of thresholds are fitted on `fit`, on which also the more promising one is picked for each point; the promise
     is made on `test`, and measured there. `depths`: one per exit.
@@ -38,19 +51,19 @@ def choose(fit: Answers, test: Answers, depths: Sequence[float]) -> dict[str, di
     return points
 
 
-def describe(thresholds: list[float], drop: float, answers: Answers, depths: Sequence[float]) -> dict[str, Any]:
+def describe(thresholds: list[float], drop: float, answers: Answers, depths: Sequence[float]) -> OperatingPoint:
     exits = answers.exits(thresholds)
-    return {
-        "thresholds": thresholds,
-        "max_accuracy_drop": drop,
-        "delta": DELTA,
-        "accuracy": answers.accuracy(exits),
-        "mean_depth": mean_depth(answers, thresholds, depths),
-        "exit_shares": (exits.bincount(minlength=len(depths)).double() / len(exits)).tolist(),
-        "confidence_shares": [
+    return OperatingPoint(
+        thresholds=thresholds,
+        max_accuracy_drop=drop,
+        delta=DELTA,
+        accuracy=answers.accuracy(exits),
+        mean_depth=mean_depth(answers, thresholds, depths),
+        exit_shares=(exits.bincount(minlength=len(depths)).double() / len(exits)).tolist(),
+        confidence_shares=[
             shares(confidences[exits >= index]) for index, confidences in enumerate(answers.confidences)
         ],
-    }
+    )
 
 
 def mean_depth(answers: Answers, thresholds: Sequence[float], depths: Sequence[float]) -> float:
@@ -64,9 +77,9 @@ def shares(confidences: Tensor) -> list[float]:
     return list((counts / max(len(confidences), 1)).tolist())
 
 
-def sentence(name: str, point: dict[str, Any]) -> str:
+def sentence(name: str, point: OperatingPoint) -> str:
     """What a point promises, for people."""
-    promise = f"{name}: loses at most {point['max_accuracy_drop']:.1%} with {1 - point['delta']:.0%} confidence"
-    if point["thresholds"] and min(point["thresholds"]) >= NEVER:
+    promise = f"{name}: loses at most {point.max_accuracy_drop:.1%} with {1 - point.delta:.0%} confidence"
+    if point.thresholds and min(point.thresholds) >= NEVER:
         return f"{promise}; no threshold can promise that with so few held-out images, so it never leaves early"
-    return f"{promise}; {point['accuracy']:.2%} at a mean depth of {point['mean_depth']:.3f}"
+    return f"{promise}; {point.accuracy:.2%} at a mean depth of {point.mean_depth:.3f}"

@@ -10,6 +10,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor
 
+from export.artifact import Document
 from export.quantisation import quantised
 from export.verification import VerificationError
 
@@ -18,15 +19,15 @@ Precision = Literal["fp32", "int8", "fp16"]
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A graph, the metadata that it has but for `version`, and its logits of all held-out images, K×N×classes."""
+    """A graph, its metadata, and its logits of all held-out images, K×N×classes."""
 
     model: onnx.ModelProto
-    document: dict[str, Any]
+    document: Document
     logits: Tensor
 
     @property
     def accuracies(self) -> list[float]:
-        return [spec["accuracy"] for spec in self.document["exits"]]
+        return [exit_.accuracy for exit_ in self.document.exits]
 
 
 def in_precision(model: onnx.ModelProto, precision: Precision, batches: Iterable[Tensor]) -> onnx.ModelProto:
@@ -59,12 +60,12 @@ def compare(exact: Calibrated, lowered: Calibrated) -> dict[str, Any]:
     }
 
 
-def below(last: float, document: dict[str, Any]) -> dict[str, float]:
+def below(last: float, document: Document) -> dict[str, float]:
     """How far the accuracy of each operating point lies below `last`, that of the last exit in fp32.
 
     Promises are made against the artifact's own last exit; this is only what was measured beside them.
     """
-    return {name: last - point["accuracy"] for name, point in document["operating_points"].items()}
+    return {name: last - point.accuracy for name, point in document.operating_points.items()}
 
 
 def check(exact: Calibrated, lowered: Calibrated, largest: float) -> None:

@@ -1,19 +1,18 @@
-"""The whole server, built in one place: artifacts → stages → engine → metrics → models → routes."""
+"""The whole server, built in one place: artifacts → stages → engine → metrics → models → repository → routes."""
 
 import asyncio
 import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from decoding import Limits
-from service import __version__, variants
+from service import __version__
 from service.calibration import Calibration
 from service.decoder import Decoder
 from service.engine import Engine, Network
@@ -24,15 +23,17 @@ from service.protocols import failures, models, operations, predict, stream
 from service.protocols.bodies import BodyLimits
 from service.protocols.front import Front
 from service.protocols.timing import RequestTiming
+from service.protocols.v2.http import repository as v2_repository
 from service.protocols.v2.http import routes as v2
 from service.registry import Models
 from service.replies import ReplyBridge
+from service.repository import Repository
 from service.runtime.gpu import device_of, open_stages
 from service.runtime.stages import default_threads
 from service.scheduler import Scheduler
 from service.settings import Settings
 from service.times import RecentQuantile, StageTimes, batch_sizes, no_deliveries
-from service.variants import Variant
+from service.variants import Source, Variant
 
 if TYPE_CHECKING:
     from service.protocols.v2.grpc.server import InferenceServer
@@ -50,11 +51,13 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     bridge, delivery = ReplyBridge(), no_deliveries()
     precision = None if settings.precision == "auto" else settings.precision
     engine = Engine({}, clock, bridge.deliver)
-    served = [
-        open_model(variant, settings, engine, metrics, delivery)
-        for variant in variants.load(settings.model, device_of(settings.device), precision)
-    ]
-    registry, lifecycle = Models(served, settings.default_model), Lifecycle()
+    source = Source(settings.model, device_of(settings.device), precision)
+    seen = source.stamps()
+
+    def opened(variant: Variant) -> Model:
+        return open_model(variant, settings, engine, metrics, delivery)
+
+    registry, lifecycle = Models(map(opened, source.load()), settings.default_model), Lifecycle()
     front = Front(
         registry,
         lifecycle,
@@ -65,20 +68,26 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         settings.trust_request_start,
     )
 
+    async def warm(model: Model) -> None:
+        await asyncio.wrap_future(engine.warm_up(model.id))
+        await front.measure(model)
+
+    repository = Repository(source, registry, metrics, seen, opened, warm)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         bridge.loop = asyncio.get_running_loop()
-        warm = Future[None]()
-        arguments = (engine, lifecycle, warm, on_failure)
-        thread = threading.Thread(target=work, args=arguments, name="engine", daemon=True)
+        thread = threading.Thread(target=work, args=(engine, lifecycle, on_failure), name="engine", daemon=True)
         thread.start()
-        await asyncio.wrap_future(warm)
-        for model in registry:
-            await front.measure(model)
-            logger.info("serving %s", model)
+        await repository.start()
+        watching = asyncio.create_task(repository.watch()) if settings.watch else None
         lifecycle.ready = True
         yield
         lifecycle.ready = False
+        if watching:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
         engine.close()
         await asyncio.to_thread(thread.join)
 
@@ -101,11 +110,12 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     stream.add_routes(app, front)
     models.add_routes(app, front)
     v2.add_routes(app, front, max_images=settings.max_queue)
+    v2_repository.add_routes(app, front, repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.registry)
     failures.add_handlers(app, metrics)
     app.state.grpc = None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics)
     app.add_middleware(
-        RequestTiming, clock=clock, observe=metrics.observe_response, default_model=registry.default or ""
+        RequestTiming, clock=clock, observe=metrics.observe_response, default_model=lambda: registry.default or ""
     )
     return app
 
@@ -129,23 +139,14 @@ def open_model(
     stages = open_stages(variant.artifact, settings.device, settings.threads, sizes, settings.cuda_graphs)
     times = StageTimes(len(metadata.exits), sizes, delivery)
     scheduler = Scheduler(times, metadata.operating_points, max_queue=settings.max_queue)
-    metrics.watch_queue(metadata.name, lambda: scheduler.waiting)
-    own = ModelMetrics(metrics, metadata, stages.provider)
+    own = ModelMetrics(metrics, metadata, stages.provider, lambda: scheduler.waiting)
     calibration = Calibration.of(metadata)
     engine.add(metadata.id, Network(stages, scheduler, calibration, metadata.input.shape, own.observe_stage))
-    return Model(metadata, engine, times, own, stages.provider, variant.variants)
+    return Model(metadata, engine, times, own, stages.provider, variant.path, variant.variants)
 
 
-def work(engine: Engine, lifecycle: Lifecycle, warm: Future[None], on_failure: Callable[[], None]) -> None:
-    """The body of the engine's thread. It warms up itself, for onnxruntime keeps CUDA graphs for the thread that
-    captured them; `warm` says when, or what went wrong.
-    """
-    try:
-        engine.warm_up()
-    except Exception as error:
-        warm.set_exception(error)
-        return
-    warm.set_result(None)
+def work(engine: Engine, lifecycle: Lifecycle, on_failure: Callable[[], None]) -> None:
+    """The body of the engine's thread."""
     try:
         engine.run()
     except Exception:

@@ -34,6 +34,10 @@ class Arbiter:
         self.schedulers[model] = scheduler
         self.demands[model] = Demand()
 
+    def remove(self, model: ModelId) -> None:
+        """One less, for which no job waits."""
+        del self.schedulers[model], self.demands[model]
+
     @property
     def _shared(self) -> bool:
         """There are several models."""

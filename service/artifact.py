@@ -143,6 +143,11 @@ class Metadata(Part):
         return ModelId(self.name, self.version)
 
     @property
+    def date(self) -> str:
+        """When it was made, in a form that sorts; empty where the artifact does not say."""
+        return str(self.provenance.get("date", ""))
+
+    @property
     def default_thresholds(self) -> tuple[float, ...]:
         return self.operating_points[self.default_operating_point].thresholds
 

@@ -2,13 +2,15 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
 
 from service.arbiter import Arbiter
 from service.calibration import Calibration
+from service.errands import Errands
 from service.errors import EngineFailed, NotReady, RequestError
 from service.jobs import BatchResult, Job, ModelId, Outcome, Reason
 from service.queues import ScheduledBatch
@@ -41,21 +43,25 @@ class Engine:
         self.clock = clock
         self.deliver = deliver
         self._changed = threading.Condition()
+        self._errands = Errands(clock)
         self._closed = False
         self._unanswered: set[Job] = set()
         for model, network in networks.items():
             self.add(model, network)
 
     def add(self, model: ModelId, network: Network) -> None:
-        """Before it runs: one more model to answer for."""
-        self.networks[model] = network
-        self.arbiter.add(model, network.scheduler)
+        """One more model to answer for."""
+        with self._changed:
+            self.networks[model] = network
+            self.arbiter.add(model, network.scheduler)
 
-    def warm_up(self, repeats: int = 8) -> None:
-        """Run every stage at every batch size, so that nobody waits for a first time and all idle times are known."""
-        for network in self.networks.values():
-            for stage, seconds in enumerate(idle_seconds(network, self.clock, repeats), start=1):
-                network.scheduler.times.set_idle(stage, seconds)
+    def warm_up(self, model: ModelId) -> Future[None]:
+        """Before it gets its first job: run every stage of a model at every batch size, between those of the others."""
+        return self._between_batches(warming(self.networks[model], self.clock))
+
+    def remove(self, model: ModelId) -> Future[None]:
+        """After its last job: forget a model. The future is done when its memory is free."""
+        return self._between_batches(self._removal(model))
 
     def submit(self, job: Job) -> None:
         """Admit a job. Raises QueueFull or Overloaded, or NotReady once closed."""
@@ -88,6 +94,7 @@ class Engine:
                 self.step()
         except BaseException:
             self.close()
+            self._errands.give_up(EngineFailed("the engine has failed"))
             failure = EngineFailed("the engine has failed, and the server ends")
             self.deliver([(job, failure) for job in list(self._unanswered)])  # clients may leave meanwhile
             raise
@@ -95,21 +102,47 @@ class Engine:
     def _has_work(self) -> bool:
         """Wait for work; False once closed and done."""
         with self._changed:
-            while self.arbiter.idle and not self._closed:
+            while self.arbiter.idle and not self._errands and not self._closed:
                 self._changed.wait()
-            return not self.arbiter.idle
+            if self._closed:
+                self._errands.give_up(NotReady("the server is shutting down"))
+            return not self.arbiter.idle or bool(self._errands)
 
     def step(self) -> None:
         """Run what is next and answer all who stop."""
         with self._changed:
             now = self.clock()
-            batch = self.arbiter.schedule(now)
+            errand = self._errands.due(now, nobody_waits=self.arbiter.idle)
+            if errand:
+                self.arbiter.busy_until = now + self._errands.expected
+            else:
+                batch = self.arbiter.schedule(now)
+        if errand:
+            self._errands.run()
+            self.arbiter.busy_until = self.clock()
+            return
         if batch.stopped:
             self._answer([(job, outcome(job, reason, now)) for job, reason in batch.stopped])
         if batch.jobs:
             if outcomes := self._outcomes(batch):
                 self._answer(outcomes)
             self._compact(batch)
+
+    def _between_batches(self, pieces: Iterator[float]) -> Future[None]:
+        """Do this, too. Once closed, and where the engine fails, the future has the error."""
+        with self._changed:
+            done = self._errands.add(pieces)
+            if self._closed:
+                self._errands.give_up(NotReady("the server is shutting down"))
+            self._changed.notify()
+        return done
+
+    def _removal(self, model: ModelId) -> Iterator[float]:
+        while not self.networks[model].scheduler.idle:
+            yield 0.0
+        with self._changed:
+            self.arbiter.remove(model)
+            del self.networks[model]
 
     def _answer(self, outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
         self.deliver(outcomes)
@@ -196,8 +229,10 @@ def result_of(job: Job) -> BatchResult:
     return job.result
 
 
-def idle_seconds(network: Network, clock: Callable[[], float], repeats: int) -> list[list[float]]:
-    """By stage and batch size, on a machine that does nothing else; neither the slow first times nor a hiccup count."""
+def warming(network: Network, clock: Callable[[], float], repeats: int = 8) -> Iterator[float]:
+    """Run every stage at every batch size, so that nobody waits for a first time, and note what they take on a device
+    that does nothing else; neither the slow first times nor a hiccup count. Yields between runs, see `Errands`.
+    """
     stages, times = network.stages, network.scheduler.times
     idle: list[list[float]] = [[] for _ in range(times.stages)]
     for size in times.sizes:
@@ -205,6 +240,7 @@ def idle_seconds(network: Network, clock: Callable[[], float], repeats: int) -> 
         for _ in range(repeats):
             features = stages.load([np.zeros(network.image_shape, np.float32)] * size)
             for stage, measured in enumerate(durations, start=1):
+                yield min(measured, default=0.0)
                 start = clock()
                 _, features = stages.run(stage, features)
                 measured.append(clock() - start)
@@ -212,4 +248,5 @@ def idle_seconds(network: Network, clock: Callable[[], float], repeats: int) -> 
                     stages.join([(features, row) for row in range((size + 1) // 2)])
         for known, measured in zip(idle, durations, strict=True):
             known.append(sorted(measured)[repeats * 3 // 4 - 1])
-    return idle
+    for stage, seconds in enumerate(idle, start=1):
+        times.set_idle(stage, seconds)

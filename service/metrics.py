@@ -1,6 +1,7 @@
 """All metrics of the server, by model, in seconds. Bucket edges stand at the budgets that people ask for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
@@ -51,6 +52,12 @@ class Metrics:
         self.exit_drift = gauge("exit_drift", f"{moved}, of the shares of the exits.", "operating_point")
         self.refused = counter("refused_total", "Requests refused at the door, by error code.", "reason")
         self.info = gauge("model_info", "1 for a version that is served.", "version", "provider", "precision")
+        self.broken = Gauge(
+            "anytime_broken_artifact",
+            "1 for a file of the model folder that cannot be served.",
+            ["file"],
+            registry=registry,
+        )
         self._waiting: dict[str, list[Callable[[], int]]] = {}
 
     def observe_response(self, model: str, status: int) -> None:
@@ -59,30 +66,36 @@ class Metrics:
     def observe_refusal(self, model: str, reason: str) -> None:
         self.refused.labels(model, reason).inc()
 
-    def watch_queue(self, model: str, waiting: Callable[[], int]) -> None:
-        """Jobs of one version; those of all versions of a name are counted together."""
+    def watch_queue(self, model: str, waiting: Callable[[], int]) -> Callable[[], None]:
+        """Jobs of one version; those of all versions of a name are counted together. Returns how to end that."""
         versions = self._waiting.setdefault(model, [])
         versions.append(waiting)
         self.queue_depth.labels(model).set_function(lambda: sum(count() for count in versions))
+        return lambda: versions.remove(waiting)
+
+    def observe_problems(self, files: Iterable[str]) -> None:
+        """Those of the model folder that cannot be served now."""
+        self.broken.clear()
+        for file in files:
+            self.broken.labels(file).set(1)
 
 
 class ModelMetrics:
-    """What is observed of one version of a model; its series carry the name."""
+    """What is observed of one version of a model; its series carry the name.
 
-    def __init__(self, metrics: Metrics, metadata: Metadata, provider: str) -> None:
+    `waiting`: how many of its jobs wait.
+    """
+
+    def __init__(self, metrics: Metrics, metadata: Metadata, provider: str, waiting: Callable[[], int]) -> None:
         model, self._depths = metadata.name, metadata.depths
-        self._drift = drift = Drift(metadata)
+        self._watch_no_longer = metrics.watch_queue(model, waiting)
+        self._metrics, self._info = metrics, (model, metadata.version, provider, metadata.precision)
+        self._drift, self._points = Drift(metadata), list(metadata.operating_points)
         self._refused = partial(metrics.observe_refusal, model)
         numbers = [str(number) for number in range(1, len(metadata.exits) + 1)]
-        metrics.info.labels(model, metadata.version, provider, metadata.precision).set(1)
         metrics.requests.labels(model, "200")
         for reason in ("budget_too_small", "overloaded", "queue_full", "not_ready"):
             metrics.refused.labels(model, reason)
-        for point in metadata.operating_points:
-            metrics.exit_drift.labels(model, point).set_function(partial(drift.of_exits, point))
-            for number in numbers:
-                series = metrics.confidence_drift.labels(model, point, number)
-                series.set_function(partial(drift.of_confidence, point, int(number)))
         self._stage = [metrics.stage.labels(model, number) for number in numbers]
         self._size = [metrics.batch_size.labels(model, number) for number in numbers]
         self._confidence = [metrics.confidence.labels(model, number) for number in numbers]
@@ -94,6 +107,22 @@ class ModelMetrics:
         self._request, self._queue = metrics.request.labels(model), metrics.queue.labels(model)
         self._budget, self._slack = metrics.budget.labels(model), metrics.slack.labels(model)
         self._missed, self._depth = metrics.missed.labels(model), metrics.depth.labels(model)
+
+    def serve(self) -> None:
+        """The version takes requests from now on, and drift is its own."""
+        model, metrics = self._info[0], self._metrics
+        metrics.info.labels(*self._info).set(1)
+        for point in self._points:
+            metrics.exit_drift.labels(model, point).set_function(partial(self._drift.of_exits, point))
+            for number in range(1, len(self._depths) + 1):
+                series = metrics.confidence_drift.labels(model, point, str(number))
+                series.set_function(partial(self._drift.of_confidence, point, number))
+
+    def retire(self) -> None:
+        """The version takes no more requests, if it ever did."""
+        self._watch_no_longer()
+        with suppress(KeyError):
+            self._metrics.info.remove(*self._info)
 
     def observe_stage(self, stage: int, size: int, seconds: float) -> None:
         """One run of `stage` (from 1)."""

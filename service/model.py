@@ -1,7 +1,10 @@
 """One version of a model as it is served: what may be asked of it, and the way to its engine; values in and out."""
 
 import math
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 from service.artifact import Metadata
 from service.engine import Engine
@@ -50,9 +53,10 @@ class Terms:
 
 @dataclass
 class Model:
-    """`min_budget`: seconds that a request needs at exit 1 on an idle machine, known once warm.
+    """A request uses it `with` it, from the moment it has it from the registry until its answer is out.
 
-    `provider`: what runs it. `variants`: version by precision, of the variants that there are of this network.
+    `provider`: what runs it. `path`: its file. `variants`: version by precision, of the variants that there are of this
+    network. `min_budget`: seconds that a request needs at exit 1 on an idle machine, known once warm.
     """
 
     metadata: Metadata
@@ -60,8 +64,33 @@ class Model:
     times: StageTimes
     metrics: ModelMetrics
     provider: str
+    path: Path
     variants: dict[str, str]
     min_budget: float = math.inf
+    _users: int = 0
+    _retired: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._users -= 1
+        self._leave_if_unused()
+
+    def retire(self) -> Future[None]:
+        """Nobody will get it any more. The future is done when all who have it are answered and its memory is free."""
+        if self._retired is None:
+            self._retired = Future()
+            self._retired.set_running_or_notify_cancel()  # who waits may give up
+            self._leave_if_unused()
+        return self._retired
+
+    def _leave_if_unused(self) -> None:
+        retired = self._retired
+        if retired is not None and self._users == 0:
+            self.metrics.retire()
+            self.engine.remove(self.id).add_done_callback(lambda _: retired.set_result(None))
 
     def __str__(self) -> str:
         metadata = self.metadata

@@ -7,41 +7,51 @@ from service.model import Model
 
 
 class Models:
-    """The newest version of a name is the one that answers, unless another one is asked for.
-
-    `default`: the name for requests that give none; a single model needs none to be named.
-    """
+    """The newest version of a name is the one that answers, unless another one is asked for."""
 
     def __init__(self, models: Iterable[Model], default: str | None = None) -> None:
-        """`models`: older versions before newer ones. Raises ValueError where the default is not served."""
+        """`default`: the name for requests that give none. Raises ValueError where it is not served."""
         self._versions: dict[str, dict[str, Model]] = {}
+        self._named_default = self.default = default
         for model in models:
-            self._versions.setdefault(model.id.name, {})[model.id.version] = model
-        if default is None and len(self._versions) == 1:
-            default = self.names[0]
+            self.add(model)
         if default is not None and default not in self._versions:
-            raise ValueError(f"default_model {default!r} is not served; {self.listed} {self._verb}")
-        self.default = default
+            raise ValueError(f"default_model {default!r} is not served; {self._listed}")
 
     def __iter__(self) -> Iterator[Model]:
-        """All versions of all models."""
-        return (model for versions in self._versions.values() for model in versions.values())
+        """All versions of all models, as they are now."""
+        return iter([model for versions in self._versions.values() for model in versions.values()])
+
+    def add(self, model: Model) -> None:
+        versions = [*self._versions.get(model.id.name, {}).values(), model]
+        versions.sort(key=lambda each: each.metadata.date)
+        self._versions[model.id.name] = {each.id.version: each for each in versions}
+        self._choose_default()
+
+    def remove(self, model: Model) -> None:
+        versions = self._versions[model.id.name]
+        del versions[model.id.version]
+        if not versions:
+            del self._versions[model.id.name]
+        self._choose_default()
+
+    def _choose_default(self) -> None:
+        """A single model needs none to be named. Every request asks, so it is known."""
+        if self._named_default is None:
+            self.default = self.names[0] if len(self._versions) == 1 else None
 
     @property
     def names(self) -> list[str]:
         return sorted(self._versions)
 
-    @property
-    def listed(self) -> str:
-        return ", ".join(map(repr, self.names))
-
     def get(self, name: str | None = None, version: str | None = None) -> Model:
         """The default where no name is given, the newest version where none is. Raises UnknownModel."""
         name = self.default if name is None else name
-        if name is None:
-            raise UnknownModel(f"several models are served, and none is the default: name one of {self.listed}")
-        if name not in self._versions:
-            raise UnknownModel(f"{name!r} is not served here; {self.listed} {self._verb}")
+        if name is None and self._versions:
+            names = ", ".join(map(repr, self.names))
+            raise UnknownModel(f"several models are served, and none is the default: name one of {names}")
+        if name is None or name not in self._versions:
+            raise UnknownModel(f"{name!r} is not served here; {self._listed}" if name else self._listed)
         versions = self._versions[name]
         if version is None:
             return next(reversed(versions.values()))
@@ -54,5 +64,7 @@ class Models:
         return list(self._versions[name])
 
     @property
-    def _verb(self) -> str:
-        return "is" if len(self._versions) == 1 else "are"
+    def _listed(self) -> str:
+        if not self._versions:
+            return "no model is served"
+        return f"{', '.join(map(repr, self.names))} {'is' if len(self._versions) == 1 else 'are'}"

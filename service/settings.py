@@ -57,6 +57,15 @@ class Settings(BaseSettings):
         description="name of the model for requests that name none; where several are served and none is the default, "
         "such a request is refused",
     )
+    watch: bool = Field(
+        True,
+        description="serve what changes in the folder of the model as soon as it does: a new version before the old "
+        "one goes, which finishes what it has",
+    )
+    model_control: bool = Field(
+        False,
+        description="let clients load and unload models, by POST /v2/repository/models/NAME/load and …/unload",
+    )
     precision: Literal["auto", "fp32", "int8", "fp16"] = Field(
         "auto",
         description="which to serve of each network, all of which must be there in it; auto takes the one made for "

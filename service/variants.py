@@ -1,7 +1,7 @@
 """Which artifacts of a folder are served: of each network, those in the precision that is made for the device."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -12,55 +12,97 @@ from service.errors import ArtifactError
 Precision = Literal["fp32", "int8", "fp16"]
 PREFERRED: dict[str, Sequence[Precision]] = {"cpu": ("int8", "fp32", "fp16"), "cuda": ("fp16", "fp32", "int8")}
 """By device, the best first."""
+Stamp = tuple[str, int, int, int]
+"""Of a file: name, inode, size, time of its last change."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """An artifact that is served. `variants`: version by precision, of all that are here of its network."""
+    """An artifact to serve, and its file. `variants`: version by precision, of all that are here of its network."""
 
+    path: Path
     artifact: Artifact
-    variants: dict[str, str]
+    variants: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.artifact.metadata
 
 
-def load(path: Path, device: str, precision: Precision | None = None) -> list[Variant]:
-    """What to serve of an artifact or a folder of them on `device` (`cpu` or `cuda`), older versions first.
+@dataclass(frozen=True)
+class Source:
+    """An artifact or a folder of them, for a `device`: `cpu` or `cuda`. `precision`: instead of the one made for it."""
 
-    `precision`: instead of the one made for the device. Raises ArtifactError.
-    """
-    artifacts = [artifact.load(file) for file in files(path)]
-    check_versions([each.metadata for each in artifacts], path)
-    chosen = [
-        Variant(each, versions_by_precision(network))
-        for network in networks(artifacts)
-        for each in of_precision(network, device, precision)
-    ]
-    return sorted(chosen, key=lambda variant: date(variant.artifact.metadata))
+    path: Path
+    device: str
+    precision: Precision | None = None
+
+    def files(self) -> list[Path]:
+        if not self.path.is_dir():
+            return [self.path]
+        return sorted(file for file in self.path.glob("*.onnx") if not file.name.startswith("."))
+
+    def stamps(self) -> list[Stamp]:
+        """Different when a file has come, gone or changed."""
+        found = []
+        for path in self.files():
+            try:
+                state = path.stat()
+            except FileNotFoundError:
+                continue
+            found.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))
+        return found
+
+    def load(self) -> list[Variant]:
+        """What to serve, older versions first. Raises ArtifactError for the first file that cannot be."""
+        found, problems = self.scan()
+        for problem in problems.values():
+            raise ArtifactError(problem)
+        return found
+
+    def scan(self) -> tuple[list[Variant], dict[Path, str]]:
+        """The same of those that can be served, and for the others, by file, why not."""
+        files = self.files()
+        if not files:
+            return [], {self.path: f"{self.path}: the folder has no .onnx file"}
+        read: list[Variant] = []
+        problems: dict[Path, str] = {}
+        for file in files:
+            try:
+                read.append(Variant(file, artifact.load(file)))
+                check_version(read)
+            except ArtifactError as error:
+                problems[file] = str(error)
+            except Exception as error:  # no file may end a server that answers from others
+                problems[file] = f"{file}: cannot be read: {type(error).__name__}: {error}"
+        read = [each for each in read if each.path not in problems]
+        chosen: list[Variant] = []
+        for network in networks(read):
+            by_precision = versions_by_precision(network)
+            try:
+                matching = of_precision(network, self.device, self.precision)
+            except ArtifactError as error:
+                problems |= {each.path: str(error) for each in network}
+                continue
+            chosen += [Variant(each.path, each.artifact, by_precision) for each in matching]
+        return sorted(chosen, key=lambda variant: variant.metadata.date), problems
 
 
-def files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    artifacts = sorted(file for file in path.glob("*.onnx") if not file.name.startswith("."))
-    if not artifacts:
-        raise ArtifactError(f"{path}: the folder has no .onnx file")
-    return artifacts
-
-
-def check_versions(all_metadata: Iterable[Metadata], path: Path) -> None:
-    """The same twice would leave open which is meant."""
-    seen = set()
-    for metadata in all_metadata:
-        if metadata.id in seen:
+def check_version(variants: Sequence[Variant]) -> None:
+    """The same twice would leave open which is meant: the last one may be none of those before."""
+    *before, last = variants
+    name, version = last.metadata.id
+    for other in before:
+        if other.metadata.id == last.metadata.id:
             raise ArtifactError(
-                f"{path}: version {metadata.version} of {metadata.name!r} is there twice; keep one file"
+                f"{last.path}: version {version} of {name!r} is there twice, also in {other.path.name}; keep one file"
             )
-        seen.add(metadata.id)
 
 
-def networks(artifacts: Iterable[Artifact]) -> list[list[Artifact]]:
+def networks(variants: Iterable[Variant]) -> list[list[Variant]]:
     """Artifacts of one name and of one network, in whatever precision, together."""
-    by_network: dict[tuple[str, str], list[Artifact]] = {}
-    for each in artifacts:
+    by_network: dict[tuple[str, str], list[Variant]] = {}
+    for each in variants:
         metadata = each.metadata
         # Without a checkpoint nothing tells that two files are of one network.
         network = str(metadata.provenance.get("checkpoint_sha256", metadata.version))
@@ -68,7 +110,7 @@ def networks(artifacts: Iterable[Artifact]) -> list[list[Artifact]]:
     return list(by_network.values())
 
 
-def of_precision(network: Sequence[Artifact], device: str, precision: Precision | None) -> list[Artifact]:
+def of_precision(network: Sequence[Variant], device: str, precision: Precision | None) -> list[Variant]:
     """All calibrations of a network in the wanted precision, or in the best for the device that is there."""
     wanted = PREFERRED[device] if precision is None else (precision,)
     for each in wanted:
@@ -78,11 +120,7 @@ def of_precision(network: Sequence[Artifact], device: str, precision: Precision 
     raise ArtifactError(f"{network[0].metadata.name!r} is not there in {precision}, only in {there}")
 
 
-def versions_by_precision(network: Iterable[Artifact]) -> dict[str, str]:
+def versions_by_precision(network: Iterable[Variant]) -> dict[str, str]:
     """The newest of each."""
-    ordered = sorted((each.metadata for each in network), key=date)
+    ordered = sorted((each.metadata for each in network), key=lambda metadata: metadata.date)
     return {metadata.precision: metadata.version for metadata in ordered}
-
-
-def date(metadata: Metadata) -> str:
-    return str(metadata.provenance.get("date", ""))

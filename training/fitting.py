@@ -50,9 +50,9 @@ def minimise(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
     def closure() -> Tensor:
         optimizer.zero_grad()
         value = loss(parameters)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        optimizer.step(closure)
     return parameters.detach()

@@ -36,7 +36,7 @@ class Learner:
         self.model = fabric.setup_module(network)
 
     @property
-    def evaluated(self) -> MultiExitNetwork:
+    def eval_network(self) -> MultiExitNetwork:
         """The network to evaluate: with averaged weights where there are any."""
         found = self.averaged.module if self.averaged else self.network
         assert isinstance(found, MultiExitNetwork)
@@ -112,9 +112,8 @@ def decayed(config: TrainConfig, network: MultiExitNetwork) -> list[dict[str, An
     """Groups of parameters by their weight decay: one unless `norm_weight_decay` sets vectors apart."""
     if config.norm_weight_decay is None:
         return [{"params": [*network.parameters()]}]
-    weights, vectors = [], []
-    for parameter in network.parameters():
-        (weights if parameter.ndim > 1 else vectors).append(parameter)
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": weights}, {"params": vectors, "weight_decay": config.norm_weight_decay}]
 
 

@@ -128,7 +128,9 @@ def train(config: TrainConfig) -> Checkpoint:
         total.zero_()
         seconds = 0.0
         if leader:
-            shares = accuracies(answers(learner.evaluated, splits.inputs(splits.validation)), splits.validation.labels)
+            shares = accuracies(
+                answers(learner.eval_network, splits.inputs(splits.validation)), splits.validation.labels
+            )
             history.append(logs.row(number + 1, mean_loss, epoch_seconds, shares))
             logs.write_log(config.out, history)
             save()
@@ -138,7 +140,7 @@ def train(config: TrainConfig) -> Checkpoint:
     # The end: the only look at the test set.
     if leader:
         assert test_images is not None
-        validation, test = logs.last_figures(learner.evaluated, splits, test_images)
+        validation, test = logs.last_figures(learner.eval_network, splits, test_images)
         results = logs.results(config, network, splits, history, validation, test)
         logs.write_results(config.out, results)
         save(results)

@@ -13,10 +13,11 @@ import numpy as np
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from benchmarks import arrivals, images, plots, report
+from anytime_client.load import arrivals
+from anytime_client.load.targets import Target, anytime
+from benchmarks import images, plots, report
 from benchmarks.capacity import AlwaysLast, always_last
-from benchmarks.load.drive import Pictures, drive
-from benchmarks.load.targets import Target, anytime
+from benchmarks.drive import Pictures, drive
 from benchmarks.peers import comparison
 from benchmarks.peers.model import BUDGET
 from benchmarks.peers.network import networks

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmarks import arrivals
-from benchmarks.load.drive import Pictures, drive
-from benchmarks.load.targets import Target
+from anytime_client.load import arrivals
+from anytime_client.load.targets import Target
+from benchmarks.drive import Pictures, drive
 from benchmarks.peers.targets import PEERS
 
 ENVIRONMENTS = Path(".venv-peers")

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 
-from benchmarks.load.targets import Answer, Target
+from anytime_client.load.targets import Answer, Target
 
 JSON = {"Content-Type": "application/json"}
 BOUNDARY = "0123456789abcdef"

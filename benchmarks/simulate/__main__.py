@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
+from anytime_client.load.arrivals import Times
+from anytime_client.load.shapes import DRAW, Shape
 from benchmarks import images, plots, report
-from benchmarks.arrivals import Times
-from benchmarks.load.shapes import DRAW, Shape
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.recording import Recording, record
 from benchmarks.simulate.replica import Load, Policy, simulate

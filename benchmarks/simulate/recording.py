@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from benchmarks import images
 from benchmarks.bare import bare_engine, bare_seconds
-from benchmarks.load.closed import ask_all
-from benchmarks.load.drive import Pictures
+from benchmarks.closed import ask_all
+from benchmarks.drive import Pictures
 from benchmarks.server import Server
 from service.artifact import Artifact
 from service.calibration import Calibration

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.arrivals import Times
-from benchmarks.load.result import exits_by_reason, mean, percentiles, share
+from anytime_client.load.arrivals import Times
+from anytime_client.load.result import exits_by_reason, mean, percentiles, share
 from benchmarks.simulate.recording import Recording
 from service.errors import RequestError
 from service.jobs import Job, ModelId, Outcome, Reason

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import arrivals, images
+from anytime_client.load import arrivals
+from benchmarks import images
 from benchmarks.simulate.__main__ import always_last_capacity
 from benchmarks.simulate.recording import Recording, record
 from benchmarks.simulate.replica import Load, simulate

@@ -12,7 +12,7 @@ from export.artifact import read
 from export.evaluation.figures import Recorded, figures
 from export.evaluation.plots import plot
 from export.evaluation.report import markdown
-from export.export import data_settings, origin
+from export.export import data_settings, provenance
 from service import artifact
 from service.artifact import Artifact
 from service.errors import ArtifactError
@@ -54,7 +54,7 @@ def evaluate(config: EvaluateConfig) -> None:
     except ArtifactError as error:
         raise ValueError(str(error)) from error
     found = figures(served, record(served, config), [finished(run) for run in config.plain])
-    found["provenance"] = {"artifact_sha256": served.sha256, **origin()}
+    found["provenance"] = {"artifact_sha256": served.sha256, **provenance()}
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "evaluation.json").write_text(json.dumps(found, indent=1) + "\n")
     text = markdown(found)

@@ -8,6 +8,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.protocols.failures import error_response
+from service.protocols.schemas import ErrorBody
 
 LINGER = 5.0
 """Most seconds in which a client may go on sending after its answer, where the connection is to be closed."""
@@ -72,7 +73,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP, after the requests before them, and close."""
-        cycle, refusal = self.cycle, error_response(400, "bad_request", msg)
+        cycle, refusal = self.cycle, error_response(400, ErrorBody(code="bad_request", message=msg))
         refusal.headers["Connection"] = "close"
         if cycle is not None and not cycle.response_complete:
             if not cycle.more_body:

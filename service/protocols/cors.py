@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from service.protocols.failures import error_response
+from service.protocols.schemas import ErrorBody
 
 
 def allow_origins(app: ASGIApp, origins: str) -> ASGIApp:
@@ -17,7 +18,7 @@ def allow_origins(app: ASGIApp, origins: str) -> ASGIApp:
         allow_origins=[origin.strip() for origin in origins.split(",")],
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["*"],
-        expose_headers=["Retry-After", "Inference-Header-Content-Length"],
+        expose_headers=["Retry-After", "Retry-After-Ms", "Inference-Header-Content-Length"],
     )
 
 
@@ -28,6 +29,6 @@ class AllowedOrigins(CORSMiddleware):
         response = super().preflight_response(request_headers)
         if response.status_code == 200:
             return response
-        refusal = error_response(400, "cors_refused", bytes(response.body).decode())
+        refusal = error_response(400, ErrorBody(code="cors_refused", message=bytes(response.body).decode()))
         refusal.headers.update({name: value for name, value in response.headers.items() if "content" not in name})
         return refusal

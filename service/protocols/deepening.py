@@ -14,11 +14,14 @@ NEVER = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """An exit that was reached, `at` a time. `would_answer`: a request for one answer would have stopped here."""
+    """An exit that was reached, `at` a time. `would_answer`: a request for one answer would have stopped here.
+    `told_before`: the step before was of this exit, too.
+    """
 
     outcome: Outcome
     at: float
     would_answer: bool
+    told_before: bool
 
     @property
     def final(self) -> bool:
@@ -38,12 +41,12 @@ class Deepening:
         self.job = model.submit(image, unsure, self.reply)
 
     async def __aiter__(self) -> AsyncIterator[Reached]:
-        waiting = True  # for an exit where one answer would stop
+        waiting, told = True, 0  # for an exit where one answer would stop; the deepest one told of
         async for outcome in self.reply:
             final = outcome.reason is not None
             sure = final or outcome.confidences[-1] >= self.terms.thresholds[outcome.exit - 1]
-            yield Reached(outcome, self.clock(), would_answer=waiting and sure)
-            waiting = waiting and not sure
+            yield Reached(outcome, self.clock(), waiting and sure, outcome.exit == told)
+            waiting, told = waiting and not sure, outcome.exit
 
     def end(self) -> None:
         self.reply.close()

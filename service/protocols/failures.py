@@ -1,4 +1,4 @@
-"""Errors on the service's own paths: `{"error": {"code": …, "message": …}}`; other protocols have their own shape."""
+"""Errors on the service's own paths are `Error` of the schemas; other protocols have their own shape."""
 
 import math
 
@@ -9,19 +9,20 @@ from starlette.exceptions import HTTPException
 from service.errors import BodyTimeout, RequestError, UnsupportedEncoding
 from service.metrics import Metrics
 from service.protocols import encodings
+from service.protocols.schemas import Error, ErrorBody
 from service.protocols.timing import model_of
 from service.protocols.v2.http import errors as v2
 
 
-def error_response(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message}}, status)
+def error_response(status: int, body: ErrorBody) -> JSONResponse:
+    return JSONResponse(Error(error=body).model_dump(), status)
 
 
-def shaped(request: Request, status: int, code: str, message: str) -> JSONResponse:
+def shaped(request: Request, status: int, body: ErrorBody) -> JSONResponse:
     """As the protocol of the request has it."""
     if v2.concerns(request.scope):
-        return v2.error_response(status, message)
-    return error_response(status, code, message)
+        return v2.error_response(status, body.message)
+    return error_response(status, body)
 
 
 def add_handlers(app: FastAPI, metrics: Metrics) -> None:
@@ -31,10 +32,11 @@ def add_handlers(app: FastAPI, metrics: Metrics) -> None:
     async def request_error(request: Request, error: RequestError) -> JSONResponse:
         if error.refusal:
             metrics.observe_refusal(model_of(request.scope), error.code)
-        response = shaped(request, error.status, error.code, str(error))
-        if error.retry_after is not None:
-            response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-            response.headers["Retry-After-Ms"] = str(max(1, math.ceil(1000 * error.retry_after)))
+        body = ErrorBody.of(error)
+        response = shaped(request, error.status, body)
+        if body.retry_after_ms is not None:
+            response.headers["Retry-After"] = str(math.ceil(body.retry_after_ms / 1000))
+            response.headers["Retry-After-Ms"] = str(body.retry_after_ms)
         if isinstance(error, UnsupportedEncoding):
             response.headers["Accept-Encoding"] = encodings.ACCEPTED
         if isinstance(error, BodyTimeout):
@@ -45,7 +47,8 @@ def add_handlers(app: FastAPI, metrics: Metrics) -> None:
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         codes = {404: "not_found", 405: "method_not_allowed"}
         message = f"{request.method} {request.scope['path']}: {error.detail}"
-        response = shaped(request, error.status_code, codes.get(error.status_code, "http_error"), message)
+        body = ErrorBody(code=codes.get(error.status_code, "http_error"), message=message)
+        response = shaped(request, error.status_code, body)
         response.headers.update(error.headers or {})
         if response.headers.get("Allow") == "GET":
             response.headers["Allow"] = "GET, HEAD"
@@ -53,6 +56,7 @@ def add_handlers(app: FastAPI, metrics: Metrics) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected_error(request: Request, _: Exception) -> JSONResponse:
-        response = shaped(request, 500, "internal_error", "the server failed; its log says why")
+        body = ErrorBody(code="internal_error", message="the server failed; its log says why")
+        response = shaped(request, 500, body)
         response.headers["Connection"] = "close"  # as uvicorn does once it has logged the error
         return response

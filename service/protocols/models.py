@@ -7,6 +7,7 @@ from service.protocols.front import Front
 from service.protocols.schemas import (
     Error,
     ExitDescription,
+    InputDescription,
     ModelDescription,
     ModelList,
     PointDescription,
@@ -37,6 +38,7 @@ def describe(model: Model, versions: list[str]) -> ModelDescription:
         provider=model.provider,
         variants=model.variants,
         classes=list(metadata.classes),
+        input=InputDescription.model_validate(metadata.input, from_attributes=True),
         answer=metadata.answer,
         exits=[
             ExitDescription(number=number, depth=round(depth, 4), accuracy=spec.accuracy, ece=spec.ece)

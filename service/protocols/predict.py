@@ -65,12 +65,12 @@ def add_routes(app: FastAPI, front: Front) -> None:
         """
         try:
             images, options = await bodies.read(request, front.limits)
-            terms = agreed(front, request, options)
-            with CancelledOnDeparture(request):
+            model, terms = agreed(front, request, options)
+            with model, CancelledOnDeparture(request):
                 if len(images) == 1:
-                    body: BaseModel = await answer(front, *terms, images[0], options.top_k)
+                    body: BaseModel = await answer(front, model, terms, images[0], options.top_k)
                 else:
-                    body = await answers(front, *terms, images, options.top_k)
+                    body = await answers(front, model, terms, images, options.top_k)
         except (ClientDisconnect, Departed):
             return Response(status_code=CLIENT_LEFT)
         return Response(body.model_dump_json(), media_type="application/json")
@@ -104,7 +104,7 @@ async def answers(front: Front, model: Model, terms: Terms, images: Sequence[byt
         predictions=[
             rendered(model, result, terms, now, top_k)
             if isinstance(result := task.result(), Outcome)
-            else Error(error=ErrorBody(code=result.code, message=str(result)))
+            else Error(error=ErrorBody.of(result))
             for task in tasks
         ]
     )

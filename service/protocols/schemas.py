@@ -1,9 +1,11 @@
 """What goes over the wire at `/predict`: durations in milliseconds, exits numbered from 1."""
 
-from typing import Literal
+import math
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.errors import RequestError
 from service.jobs import Reason
 
 
@@ -115,6 +117,9 @@ class Step(BaseModel):
     top: list[Label]
     exit: StepExit
     would_answer: bool = Field(description="here /predict would have stopped, with the same options")
+    told_before: bool = Field(
+        description="the event before was of this exit, too: none deeper was reached; new are the reason and times"
+    )
     final: bool = Field(description="no event follows")
     latency: StepLatency
     model: ModelName
@@ -123,6 +128,16 @@ class Step(BaseModel):
 class ErrorBody(BaseModel):
     code: str = Field(examples=["image_too_large"])
     message: str
+    retry_after_ms: int | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="of a refusal: time in ms after which it is worth to try again; absent where none is known",
+    )
+
+    @classmethod
+    def of(cls, error: RequestError) -> Self:
+        wait = None if error.retry_after is None else max(1, math.ceil(1000 * error.retry_after))
+        return cls(code=error.code, message=str(error), retry_after_ms=wait)
 
 
 class Error(BaseModel):
@@ -154,6 +169,14 @@ class PointDescription(BaseModel):
     thresholds: list[float] = Field(description="per exit but the last; above 1 the exit is never left early")
 
 
+class InputDescription(BaseModel):
+    """What the network takes; pictures of any other size are resized to it."""
+
+    channels: int
+    height: int
+    width: int
+
+
 class ModelDescription(BaseModel):
     """What is served: its labels, its exits and what its operating points promise."""
 
@@ -164,6 +187,7 @@ class ModelDescription(BaseModel):
     provider: str = Field(description="onnxruntime's name for what runs it")
     variants: dict[str, str] = Field(description="version by precision, of all variants of this network that are here")
     classes: list[str]
+    input: InputDescription
     answer: Literal["own", "ensemble"] = Field(
         description="each exit answers by itself, or together with those before it"
     )

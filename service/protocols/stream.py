@@ -28,17 +28,20 @@ def add_routes(app: FastAPI, front: Front) -> None:
         The request is that of `/predict`. Where that would stop as it is sure enough, this goes on while time and load
         allow: a client that has heard enough closes the connection, and the rest is not run.
         """
-        try:
-            images, options = await bodies.read(request, front.limits)
-            if len(images) > 1:
-                raise InvalidParameter("image", f"a stream takes one image, not {len(images)}")
-            model, terms = agreed(front, request, options)
-            with CancelledOnDeparture(request):
-                image = await front.decoder.decode(images[0], model.metadata.input, terms.deadline)
-        except (ClientDisconnect, Departed):
-            return Response(status_code=CLIENT_LEFT)
-        deepening = Deepening(model, image, terms, front.clock)
-        return Events(request, written(deepening, model, options.top_k), deepening.end)
+        with contextlib.ExitStack() as used:
+            try:
+                images, options = await bodies.read(request, front.limits)
+                if len(images) > 1:
+                    raise InvalidParameter("image", f"a stream takes one image, not {len(images)}")
+                model, terms = agreed(front, request, options)
+                used.enter_context(model)
+                with CancelledOnDeparture(request):
+                    image = await front.decoder.decode(images[0], model.metadata.input, terms.deadline)
+            except (ClientDisconnect, Departed):
+                return Response(status_code=CLIENT_LEFT)
+            deepening = Deepening(model, image, terms, front.clock)
+            used.callback(deepening.end)
+            return Events(request, written(deepening, model, options.top_k), used.pop_all().close)
 
     app.router.add_api_route(
         "/predict/stream",
@@ -81,7 +84,7 @@ async def written(deepening: Deepening, model: Model, top_k: int) -> AsyncIterat
         async for step in deepening:
             yield event("answer" if step.final else "exit", described(step, model, deepening.terms, top_k))
     except RequestError as error:
-        yield event("error", ErrorBody(code=error.code, message=str(error)))
+        yield event("error", ErrorBody.of(error))
 
 
 def described(step: Reached, model: Model, terms: Terms, top_k: int) -> Step:
@@ -101,6 +104,7 @@ def described(step: Reached, model: Model, terms: Terms, top_k: int) -> Step:
             reason=outcome.reason,
         ),
         would_answer=step.would_answer,
+        told_before=step.told_before,
         final=step.final,
         latency=StepLatency(
             budget_ms=round(terms.budget * 1000, 3) if limited else None,

@@ -18,7 +18,11 @@ class RequestTiming:
     """
 
     def __init__(
-        self, app: ASGIApp, clock: Callable[[], float], observe: Callable[[str, int], None], default_model: str
+        self,
+        app: ASGIApp,
+        clock: Callable[[], float],
+        observe: Callable[[str, int], None],
+        default_model: Callable[[], str],
     ) -> None:
         """`default_model`: whom a request counts for that names no model that is served."""
         self.app = app
@@ -30,7 +34,7 @@ class RequestTiming:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         state = scope.setdefault("state", {})
-        state["arrival"], state["model"] = self.clock(), self.default_model
+        state["arrival"], state["model"] = self.clock(), self.default_model()
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path.endswith("/") and path != "/":
             scope["path"], path = scope["path"][:-1], path[:-1]

@@ -1,59 +1,38 @@
 """The load generator against a target that misbehaves on purpose, and against the real server."""
 
 import asyncio
-import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import numpy as np
 import pytest
 
-from benchmarks import arrivals, images
+from anytime_client.load import arrivals
+from anytime_client.load.connections import GIVEN_UP, NO_ANSWER
+from anytime_client.load.shapes import DRAW, Shape
+from anytime_client.load.targets import Answer, Target, anytime
+from benchmarks import images
 from benchmarks.capacity import AlwaysLast
-from benchmarks.load.closed import Answered, asking
-from benchmarks.load.connections import GIVEN_UP, NO_ANSWER
-from benchmarks.load.drive import Pictures, drive, driving
-from benchmarks.load.result import Result
-from benchmarks.load.shapes import DRAW, Shape
-from benchmarks.load.targets import Answer, Target, anytime
+from benchmarks.closed import Answered, asking
+from benchmarks.drive import Judged, Pictures, drive, driving
 from benchmarks.server import Server
+from tests.client.scripted import Respond, scripted, write
 from training import data
 
-Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
 PICTURES = Pictures([b"even", b"odd"], np.array([0, 1]))
 
 
-@contextlib.asynccontextmanager
-async def fake(respond: Respond) -> AsyncIterator[Target]:
-    """A target whose every answer is written by `respond`."""
+def against(respond: Respond, schedule: arrivals.Times, *, stall: float = 0, **limits: float) -> Judged:
+    """Drive a scripted target; `stall`: seconds for which the loop then stands."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                await reader.readexactly(int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0]))
-                await respond(writer)
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        yield Target("fake", f"http://127.0.0.1:{port}", "/")
-
-
-def against(respond: Respond, schedule: arrivals.Times, *, stall: float = 0, **limits: float) -> Result:
-    """Drive a fake target; `stall`: seconds for which the loop then stands."""
-
-    async def whole() -> Result:
-        async with fake(respond) as target:
+    async def whole() -> Judged:
+        async with scripted(respond) as url:
             if stall:
                 asyncio.get_running_loop().call_later(0.2, time.sleep, stall)
-            return await driving(target, schedule, PICTURES, budget=0.05, **limits)
+            return await driving(Target("scripted", url, "/"), schedule, PICTURES, budget=0.05, **limits)
 
     return asyncio.run(whole())
-
-
-def write(writer: asyncio.StreamWriter, body: bytes = b"0", status: int = 200) -> None:
-    writer.write(b"HTTP/1.1 %d x\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
 
 
 async def zero(writer: asyncio.StreamWriter) -> None:
@@ -69,7 +48,7 @@ async def never(_: asyncio.StreamWriter) -> None:
     await asyncio.sleep(60)
 
 
-def accounted(result: Result) -> bool:
+def accounted(result: Judged) -> bool:
     return result.sent == result.answered.sum() + sum(result.refused.values()) + result.given_up + result.errors
 
 
@@ -139,8 +118,8 @@ def test_a_chunked_answer_that_closes_the_connection_is_read() -> None:
 
 def in_a_closed_loop(respond: Respond, requests: int, clients: int) -> Answered:
     async def whole() -> Answered:
-        async with fake(respond) as target:
-            return await asking(target, [b"x"] * requests, clients)
+        async with scripted(respond) as url:
+            return await asking(Target("scripted", url, "/"), [b"x"] * requests, clients)
 
     return asyncio.run(whole())
 
@@ -190,7 +169,7 @@ def test_figures_of_a_run() -> None:
         Answer(1, 2, "budget", 0.5, True),
         Answer(1, 2, "final", 1, False),
     ]
-    result = Result(
+    result = Judged(
         budget=0.05,
         scheduled=np.array([0.5, 1, 1.5, 2, 2, 2]),
         late=np.array([0, 0, 0, 0, 0.002, 0]),
@@ -198,6 +177,7 @@ def test_figures_of_a_run() -> None:
         status=np.array([200, 200, 200, 503, NO_ANSWER, GIVEN_UP]),
         answers=[*answers, None, None, None],
         labels=np.array([0, 0, 1, 1, 1, 1]),
+        said={},
         starved=0,
         cpu=0.001,
     )

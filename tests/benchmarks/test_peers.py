@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from anytime_client.load.targets import Answer
 from benchmarks import images
-from benchmarks.load.targets import Answer
 from benchmarks.peers import comparison, targets
 from benchmarks.peers.__main__ import PEERS
 from benchmarks.peers.model import Network

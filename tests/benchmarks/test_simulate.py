@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anytime_client.load.arrivals import Times
 from benchmarks import images, report
-from benchmarks.arrivals import Times
 from benchmarks.simulate import __main__ as command
 from benchmarks.simulate import shared
 from benchmarks.simulate.fifo import Fifo

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from anytime_client import AsyncClient, Client, Options, Prediction, ServerError, Step, Unreachable
+from anytime_client.__main__ import Ask, streamed
 from benchmarks.server import Server
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +77,24 @@ def test_the_command_shows_a_stream(server: Server, tmp_path: Path) -> None:
     assert "FileNotFoundError" in done.stderr
     lines = run(BOOT, "--url", server.url, "--budget-ms", 5000, "--stream", "--json-lines").stdout.splitlines()
     assert [json.loads(line)["exit"]["number"] for line in lines if line] == [1, 2, 3, 4]
+
+
+def test_an_exit_that_is_told_twice_has_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+    def event(name: str, number: int, reason: str | None, would: bool, told: bool) -> str:
+        document = {
+            **{"label": "Boot", "class_index": 9, "confidence": 0.5, "top": [{"label": "Boot", "probability": 0.5}]},
+            **{"exit": {"number": number, "of": 4, "depth": number / 4, "reason": reason}, "would_answer": would},
+            **{"told_before": told, "latency": {"elapsed_ms": 1.0, "left_ms": None}},
+        }
+        return f"event: {name}\ndata: {json.dumps(document)}\n\n"
+
+    events = [event("exit", 1, None, True, False), event("exit", 2, None, False, False)]
+    sent = "".join([*events, event("answer", 2, "load", False, True)])
+    http = httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, text=sent)))
+    with Client("http://server", http=http) as client:
+        assert streamed(Ask(images=[BOOT], stream=True), client)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "Boot" in line]
+    assert [(row[0], row[-2]) for row in rows] == [("→", "0.250"), ("Boot", "load")]
 
 
 def test_images_are_taken_as_they_are_needed_and_leaving_early_is_clean(server: Server) -> None:

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from export.calibration import Calibration, calibrate, expected_calibration_error
-from training.fitting import fit_temperature
 from service import calibration as served
+from training.fitting import fit_temperature
 
 IMAGES = 20_000
 

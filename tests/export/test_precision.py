@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks import FP32_MODEL
 from export import export as exporter
-from export.artifact import read
+from export.artifact import Document, Exit, read
 from export.export import ExportConfig, export
 from export.precision import Calibrated, Precision, check, in_precision
 from export.verification import VerificationError, run
@@ -117,10 +117,11 @@ def test_fewer_bits_are_made_of_fp32_alone(lowered: Path, tiny: TrainConfig, tmp
 
 
 def test_an_exit_may_lose_so_much_and_no_more(integers: onnx.ModelProto) -> None:
-    exact, lowered = (
-        Calibrated(integers, {"exits": [{"accuracy": 0.9}, {"accuracy": last}]}, torch.zeros(2, 1, 2))
-        for last in (0.95, 0.93)
-    )
+    def calibrated(*accuracies: float) -> Calibrated:
+        exits = [Exit("logits", None, 1, 1.0, 1.0, accuracy, 0.0, 0.0) for accuracy in accuracies]
+        return Calibrated(integers, Document("", [], {}, "own", exits, {}, "fp32", "any", {}), torch.zeros(2, 1, 2))
+
+    exact, lowered = calibrated(0.9, 0.95), calibrated(0.9, 0.93)
     check(exact, lowered, largest=0.021)
     with pytest.raises(VerificationError, match=r"exit 2 falls from an accuracy of 95.00% to 93.00%; .* allows 1.00%"):
         check(exact, lowered, largest=0.01)

@@ -54,9 +54,9 @@ def test_promises_are_kept_over_random_splits(held_out: tuple[torch.Tensor, torc
         others = answers(unseen)
         last = others.right[-1].double().mean().item()
         for name, point in points.items():
-            loss = last - others.accuracy(others.exits(point["thresholds"]))
-            broken[name] += loss > point["max_accuracy_drop"]
-            depths[name].append(point["mean_depth"])
+            loss = last - others.accuracy(others.exits(point.thresholds))
+            broken[name] += loss > point.max_accuracy_drop
+            depths[name].append(point.mean_depth)
     print(f"promises broken in {SPLITS} splits: {broken}; at most {MOST} expected")
     assert max(broken.values()) <= MOST
     # It is not kept by never leaving: even half of the images pays for early exits.
@@ -107,7 +107,9 @@ def test_with_many_images_the_known_answer_is_found() -> None:
     best = 1 - math.sqrt(0.1)  # where the risk is 0.01
     path = torch.linspace(0.99, 0.3, 200, dtype=torch.float64)[:, None]
     assert best < search(path, answers)[0] < best + 0.02
-    assert best < search(equal_risk(answers.confidences, answers.right), answers)[0] < best + 0.05  # its steps are coarser
+    assert (
+        best < search(equal_risk(answers.confidences, answers.right), answers)[0] < best + 0.05
+    )  # its steps are coarser
 
 
 def test_each_exit_gets_a_threshold_of_its_own_where_that_is_cheaper() -> None:
@@ -122,16 +124,16 @@ def test_each_exit_gets_a_threshold_of_its_own_where_that_is_cheaper() -> None:
     fit, test = draw(), draw()
     point = operating_points.choose(fit, test, [0.3, 0.6, 1.0])["fast"]
     single = search(risk_control.equal_confidence(3), test)
-    first, second = point["thresholds"]
+    first, second = point.thresholds
     assert first > single[0] > second
-    assert point["mean_depth"] < operating_points.mean_depth(test, single, [0.3, 0.6, 1.0]) - 0.02
+    assert point.mean_depth < operating_points.mean_depth(test, single, [0.3, 0.6, 1.0]) - 0.02
 
 
 def test_without_enough_images_nothing_is_promised_and_nobody_leaves() -> None:
     few = invented(200, torch.Generator().manual_seed(0))  # 0.99^200 = 0.13 > 0.05: not even 0 lost would do
     assert search(torch.tensor([[0.999]]), few) == [NEVER]
     point = operating_points.describe([NEVER], 0.01, few, [0.5, 1.0])
-    assert (point["mean_depth"], point["exit_shares"]) == (1.0, [0.0, 1.0])
+    assert (point.mean_depth, point.exit_shares) == (1.0, [0.0, 1.0])
     assert "never leaves early" in operating_points.sentence("fast", point)
 
 

@@ -1,5 +1,3 @@
-from concurrent.futures import Future
-
 import pytest
 
 from service.app import work
@@ -23,12 +21,9 @@ def test_the_owner_of_an_engine_that_has_failed_is_told() -> None:
     bench, lifecycle = Bench(), Lifecycle(ready=True)
     engine = bench.engine
     engine.arbiter = Broken({MODEL: bench.scheduler})
-    engine.warm_up = lambda: None
     for _ in range(6):  # more than one batch
         engine.submit(job(0.9, 0.9, 0.9))
-    warm: Future[None] = Future()
-    work(engine, lifecycle, warm, on_failure=lambda: told.append(lifecycle.failed))
-    assert warm.done()
+    work(engine, lifecycle, on_failure=lambda: told.append(lifecycle.failed))
     assert told == [True]
     assert not lifecycle.welcomes
     assert [type(answer) for _, answer in bench.answers] == [EngineFailed] * 6

@@ -48,7 +48,7 @@ def broken_app() -> FastAPI:
     metrics = Metrics(max_batch=1)
     operations.add_routes(app, Lifecycle(), metrics.registry)
     add_handlers(app, metrics)
-    app.add_middleware(RequestTiming, clock=time.monotonic, observe=lambda *_: None, default_model="")
+    app.add_middleware(RequestTiming, clock=time.monotonic, observe=lambda *_: None, default_model=lambda: "")
 
     @app.get("/client")
     async def client(request: Request) -> JSONResponse:

@@ -99,6 +99,7 @@ def test_the_model_says_what_its_operating_points_promise(server: Server, embedd
     assert server.client.get("/models").json() == {"models": [described]}
     assert described["version"] == embedded.metadata.version
     assert described["classes"][9] == "Ankle boot"
+    assert described["input"] == {"channels": 1, "height": 28, "width": 28}
     assert [spec["depth"] for spec in described["exits"]] == pytest.approx(embedded.metadata.depths, abs=1e-4)
     promises = {name: (one["max_accuracy_drop"], one["delta"]) for name, one in described["operating_points"].items()}
     assert promises == {

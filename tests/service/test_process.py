@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.server import Server
 from service.protocols.schemas import Error
 from service.runtime.stages import default_threads
-from tests.service.asking import ask, png, samples
+from tests.service.asking import NO_LIMIT, ask, png, samples
 
 POST = b"POST /predict?%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 """The head of a request, by its options and the length of its body."""
@@ -80,6 +80,18 @@ def test_a_full_queue_is_told_as_such(pngs: list[bytes]) -> None:
         some_are_refused(server, TO_THE_END, pngs, 429, "queue_full")
 
 
+def test_each_refused_image_of_several_says_when_to_try_again(pngs: list[bytes]) -> None:
+    with Server("--threads", "1", "--max-batch", "1", "--max-queue", "1") as server:
+        files = [("image", png) for png in [b"no picture", *pngs[:60]]]
+        response = server.client.post("/predict", files=files, data={**NO_LIMIT, "confidence_threshold": "1"})
+    broken, *others = response.json()["predictions"]
+    assert broken["error"].keys() == {"code", "message"}
+    refused = [one["error"] for one in others if "error" in one]
+    assert 0 < len(refused) < len(others)
+    assert {error["code"] for error in refused} == {"queue_full"}
+    assert all(error["retry_after_ms"] >= 1 for error in refused)
+
+
 def some_are_refused(server: Server, options: str, pngs: list[bytes], status: int, code: str) -> None:
     """The others are answered; those are told when to try again, and counted."""
     with ThreadPoolExecutor(16) as pool:
@@ -87,9 +99,11 @@ def some_are_refused(server: Server, options: str, pngs: list[bytes], status: in
     refused = [response for response in responses if response.status_code == status]
     assert {response.status_code for response in responses} == {200, status}
     for response in refused:
-        assert Error.model_validate(response.json()).error.code == code
+        error = Error.model_validate(response.json()).error
+        assert error.code == code
         seconds, milliseconds = (int(response.headers[name]) for name in ("Retry-After", "Retry-After-Ms"))
         assert 1 <= milliseconds <= 1000 * seconds
+        assert error.retry_after_ms == milliseconds
     assert samples(server)["anytime_refused_total", MODEL | {("reason", code)}] == len(refused)
 
 

@@ -35,7 +35,7 @@ def test_what_nobody_foresaw_is_answered_and_raised_for_the_log() -> None:
     app = FastAPI()
     add_routes(app, cast(Front, Broken()))
     add_handlers(app, Metrics(max_batch=1))
-    app.add_middleware(RequestTiming, clock=time.monotonic, observe=lambda *_: None, default_model="")
+    app.add_middleware(RequestTiming, clock=time.monotonic, observe=lambda *_: None, default_model=lambda: "")
 
     async def ask(raised: bool) -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=raised)

@@ -1,16 +1,27 @@
 """Streams over real connections, and what becomes of them when nobody listens."""
 
+import asyncio
 import json
+import math
 import socket
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 
 from benchmarks.server import Server
 from service.artifact import Artifact
+from service.jobs import Outcome, Reason
+from service.model import Model, Terms
+from service.protocols.deepening import Deepening
 from service.protocols.schemas import Step
+from service.protocols.stream import written
+from service.replies import EveryOutcome
+from service.runtime.interface import Tensor
 from tests.service.asking import NO_LIMIT, ask, samples
 
 PATH = "/predict/stream?latency_budget_ms=inf"
@@ -46,6 +57,30 @@ def test_every_exit_is_told_and_the_last_one_says_why(server: Server, pngs: list
         elapsed = [step.latency.elapsed_ms for step in steps]
         assert elapsed == sorted(elapsed)
         assert {len(step.top) for step in steps} == {3}
+        assert not any(step.told_before for step in steps)
+
+
+def test_an_exit_that_was_told_and_turns_out_to_be_the_last_says_so(embedded: Artifact) -> None:
+    """As where load stops a request that waits for its next stage."""
+    classes = len(embedded.metadata.classes)
+    probabilities = np.full(classes, 1 / classes, np.float32)
+    terms = Terms(0.0, math.inf, "balanced", (0.9,) * 3, 4)
+
+    async def whole() -> list[str]:
+        def submit(_: Tensor, __: Terms, reply: EveryOutcome) -> None:
+            for number, reason in ((1, None), (2, None), (2, Reason.LOAD)):
+                reply.put(Outcome(number, reason, probabilities, (0.5,) * number, 0.0, 0.0, 0.0))
+
+        model = SimpleNamespace(metadata=embedded.metadata, submit=submit, answered=lambda *_: None)
+        deepening = Deepening(cast(Model, model), probabilities, terms, lambda: 0.0)
+        return [event async for event in written(deepening, cast(Model, model), 1)]
+
+    found = list(parsed(iter("".join(asyncio.run(whole())).splitlines())))
+    steps = [Step.model_validate(data) for _, data in found]
+    assert [name for name, _ in found] == ["exit", "exit", "answer"]
+    assert [step.exit.number for step in steps] == [1, 2, 2]
+    assert [step.told_before for step in steps] == [False, False, True]
+    assert [step.would_answer for step in steps] == [False, False, True]
 
 
 @pytest.mark.parametrize(

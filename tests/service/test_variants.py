@@ -1,29 +1,19 @@
 """Folders of artifacts: which are served, and how they are named."""
 
-import json
 import re
 import shutil
 from pathlib import Path
 
-import onnx
 import pytest
 
 from benchmarks import FP32_MODEL
+from benchmarks.replacing import changed
 from benchmarks.server import Server
 from service import variants
 from service.errors import ArtifactError
 from service.settings import EMBEDDED_MODEL
+from service.variants import Source
 from tests.service.asking import NO_LIMIT, ask, samples
-
-
-def changed(source: Path, out: Path, **fields: object) -> Path:
-    """A copy whose metadata are different."""
-    model = onnx.load(source)
-    (entry,) = (entry for entry in model.metadata_props if entry.key == "anytime")
-    document = json.loads(entry.value) | fields
-    entry.value = json.dumps(document)
-    onnx.save(model, out)
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -48,32 +38,40 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_of_each_network_the_variant_for_the_device_is_taken(
     folder: Path, device: str, precision: variants.Precision | None, served: dict[str, str]
 ) -> None:
-    loaded = variants.load(folder, device, precision)
+    loaded = Source(folder, device, precision).load()
     assert {each.artifact.metadata.name: each.artifact.metadata.precision for each in loaded} == served
     by_name = {each.artifact.metadata.name: each.variants for each in loaded}
     assert by_name["fashion-mnist"].keys() == {"int8", "fp32"}
     assert by_name["clothes"] == {"fp32": "7"}
 
 
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "int8"), ("cuda", "fp16")])
+def test_of_the_embedded_photo_model_each_device_has_its_variant(device: str, precision: str) -> None:
+    served = {each.metadata.name: each.metadata for each in Source(EMBEDDED_MODEL.parent, device).load()}
+    assert served.keys() == {"fashion-mnist", "cifar100"}
+    assert served["cifar100"].precision == precision
+    assert all(file.stat().st_size <= 12_000_000 for file in EMBEDDED_MODEL.parent.iterdir())
+
+
 def test_a_precision_that_is_not_there_is_said(folder: Path) -> None:
     with pytest.raises(ArtifactError, match="'clothes' is not there in int8, only in fp32"):
-        variants.load(folder, "cpu", "int8")
+        Source(folder, "cpu", "int8").load()
 
 
 def test_older_versions_come_first(tmp_path: Path) -> None:
     new = {"checkpoint_sha256": "other", "date": "2030-01-01", "precision": "fp32"}
     changed(FP32_MODEL, tmp_path / "a.onnx", version="new", provenance=new)
     changed(FP32_MODEL, tmp_path / "b.onnx", version="old")
-    assert [each.artifact.metadata.version for each in variants.load(tmp_path, "cpu")] == ["old", "new"]
+    assert [each.artifact.metadata.version for each in Source(tmp_path, "cpu").load()] == ["old", "new"]
 
 
 def test_folders_that_cannot_be_served_are_said(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=re.escape(f"{tmp_path}: the folder has no .onnx file")):
-        variants.load(tmp_path, "cpu")
+        Source(tmp_path, "cpu").load()
     for name in ("a.onnx", "b.onnx"):
         shutil.copy(FP32_MODEL, tmp_path / name)
-    with pytest.raises(ArtifactError, match="version 1be176d37755 of 'fashion-mnist' is there twice; keep one file"):
-        variants.load(tmp_path, "cpu")
+    with pytest.raises(ArtifactError, match="version 1be176d37755 of 'fashion-mnist' is there twice, also in a"):
+        Source(tmp_path, "cpu").load()
 
 
 def test_a_server_answers_from_the_model_that_is_named(folder: Path, pngs: list[bytes]) -> None:

@@ -59,6 +59,7 @@ LEARNS_FROM: dict[str, tuple[dict, dict]] = {
         {},
     ),
     "mutual": (MUTUAL, {}),
+    "deep-mutual-learning": ({**MUTUAL, "kd_weight": 1 / 3}, {}),
     "mutual-ramp": ({**MUTUAL, "kd_ramp": 0.25}, {}),
     "mutual-strided-first-head": (MUTUAL, {}),
 }
@@ -148,12 +149,12 @@ def test_averaged_weights_by_hand_and_it_is_they_that_are_evaluated() -> None:
     learner.step(IMAGES, LABELS, learning_rate=0.1)
     first = {name: value.clone() for name, value in learner.network.state_dict().items()}
     learner.step(IMAGES, LABELS, learning_rate=0.1)
-    second, averaged = learner.network.state_dict(), learner.evaluated.state_dict()
+    second, averaged = learner.network.state_dict(), learner.eval_network.state_dict()
     name = "exits.0.classify.2.weight"
     assert not torch.equal(first[name], second[name])
     for part in (name, "sections.0.0.1.running_mean"):
         torch.testing.assert_close(averaged[part], 0.75 * first[part] + 0.25 * second[part])
-    assert learner_of(config_of()).evaluated.state_dict().keys() == averaged.keys()
+    assert learner_of(config_of()).eval_network.state_dict().keys() == averaged.keys()
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])

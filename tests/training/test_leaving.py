@@ -94,7 +94,7 @@ def test_a_bolder_step_leaves_no_image_later(seed: int) -> None:
     logits, labels = answers(seed)
     policy = leaving.choose(logits, labels, MACS)
     costs, _ = leaving.walk(*leaving.judged(logits, labels, policy.temperatures), MACS, policy.path)
-    assert costs[0] == pytest.approx(MACS[-1]) and costs[-1] == pytest.approx(MACS[0])
+    assert (costs[0], costs[-1]) == pytest.approx((MACS[-1], MACS[0]))
     assert (costs.diff() <= 1e-6).all()
 
 

@@ -78,7 +78,14 @@ def test_the_table_of_the_paper_worked_out_by_hand(tmp_path: Path, capsys: pytes
 
 def test_methods_are_compared_by_what_leaving_early_gives(tmp_path: Path) -> None:
     def leaving(depth: float, area: float, *aurc: float) -> dict[str, object]:
-        return {"depth": depth, "macs": depth * 1e6, "accuracy": 0.9, "area": area, "aurc": list(aurc), "curve": [[0.5, 0.8], [1, 0.9]]}
+        return {
+            "depth": depth,
+            "macs": depth * 1e6,
+            "accuracy": 0.9,
+            "area": area,
+            "aurc": list(aurc),
+            "curve": [[0.5, 0.8], [1, 0.9]],
+        }
 
     deep = [leaving(0.5, 0.85, 0.10, 0.05, 0.04), leaving(0.6, 0.86, 0.11, 0.06, 0.05)]
     mutual = [leaving(0.4, 0.86, 0.08, 0.05, 0.04), leaving(0.4, 0.87, 0.10, 0.06, 0.03)]
@@ -103,7 +110,12 @@ def test_methods_are_compared_by_what_leaving_early_gives(tmp_path: Path) -> Non
             return {row["method"]: row for row in csv.DictReader(file) if row["split"] == "validation"}
 
     of_mutual = rows("leaving.csv")["mutual"]
-    expected = {"depth at the promise": "0.400 ± 0.000", "M MACs there": "0.40 ± 0.00", "area": "86.50 ± 0.71", "AURC 1": "9.00 ± 1.41"}
+    expected = {
+        "depth at the promise": "0.400 ± 0.000",
+        "M MACs there": "0.40 ± 0.00",
+        "area": "86.50 ± 0.71",
+        "AURC 1": "9.00 ± 1.41",
+    }
     assert {name: of_mutual[name] for name in expected} == expected
     of_plain = rows("leaving.csv")["plain"]
     assert [of_plain[name] for name in ("area", "AURC 1", "AURC 2", "AURC ensemble")] == ["", "", "5.00", ""]

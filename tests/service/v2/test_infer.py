@@ -256,7 +256,8 @@ def test_a_body_is_unpacked_within_limits(local: Local, encoding: str, body: byt
         ("POST", "/v2/models/other/infer", 404),
         ("POST", "/v2/models/fashion-mnist/versions/0/infer", 404),
         ("POST", INFER, 400),
-        ("POST", "/v2/repository/models/fashion-mnist/load", 404),
+        ("POST", "/v2/repository/models/fashion-mnist/load", 403),
+        ("POST", "/v2/repository/models/fashion-mnist/unload", 403),
     ],
 )
 def test_every_error_has_the_shape_of_the_protocol(local: Local, method: str, path: str, status: int) -> None:

@@ -22,11 +22,12 @@ def response(answers: Answers, wanted: Sequence[Output], request_id: str) -> Mod
 
 
 def step(reached: Reached, model: Model, terms: Terms, wanted: Sequence[Output], request_id: str) -> ModelInferResponse:
-    """Of a stream; its parameters: `would_answer`, `left_ms` where there is a limit, and Triton's mark of the last."""
+    """Of a stream: `would_answer`, `told_before`, `left_ms` where there is a limit, and Triton's mark of the last."""
     answers = Answers(model.metadata, [reached.outcome], [reached.at - terms.arrival])
     message = response(answers, wanted, request_id)
     parameters = {
         "would_answer": InferParameter(bool_param=reached.would_answer),
+        "told_before": InferParameter(bool_param=reached.told_before),
         "triton_final_response": InferParameter(bool_param=reached.final),
     }
     if math.isfinite(terms.budget):

@@ -83,7 +83,8 @@ class InferenceService:
     async def model_infer(self, request: messages.ModelInferRequest, context: Context) -> messages.ModelInferResponse:
         with self.counted(request.model_name):
             agreed = self.agreed(request, context)
-            answers = await classify(self.front, agreed.model, agreed.input, agreed.images, agreed.terms)
+            with agreed.model as model:
+                answers = await classify(self.front, model, agreed.input, agreed.images, agreed.terms)
             return responses.response(answers, agreed.wanted, request.id)
 
     async def model_stream_infer(self, _: Any, context: Context) -> None:
@@ -149,14 +150,15 @@ class InferenceService:
         model, terms = agreed.model, agreed.terms
         if len(agreed.images) > 1:
             raise BadInference(f"{agreed.input}: a request of a stream has one image, not {len(agreed.images)}")
-        image = await inputs.prepared(agreed.images[0], self.front.decoder, model.metadata.input, terms.deadline)
-        deepening = Deepening(model, image, terms, self.front.clock)
-        try:
-            async for reached in deepening:
-                step = responses.step(reached, model, terms, agreed.wanted, request.id)
-                await send(messages.ModelStreamInferResponse(infer_response=step))
-        finally:
-            deepening.end()
+        with model:
+            image = await inputs.prepared(agreed.images[0], self.front.decoder, model.metadata.input, terms.deadline)
+            deepening = Deepening(model, image, terms, self.front.clock)
+            try:
+                async for reached in deepening:
+                    step = responses.step(reached, model, terms, agreed.wanted, request.id)
+                    await send(messages.ModelStreamInferResponse(infer_response=step))
+            finally:
+                deepening.end()
 
     def agreed(self, request: messages.ModelInferRequest, context: Context) -> Agreed:
         """Raises RequestError."""

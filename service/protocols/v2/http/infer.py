@@ -22,19 +22,19 @@ from service.protocols.v2.parameters import ask, granted
 async def infer(request: Request, front: Front, max_images: int) -> Response:
     """Raises RequestError, Departed or ClientDisconnect."""
     front.lifecycle.check_ready()
-    model = named(request, front)
-    request.state.model = model.id.name
-    content = await receive_all(request, front.limits)
-    document, rest = requests.parse(content, request.headers.get(requests.HEADER))
-    tensor = requests.only_input(document)
-    parameters = requests.parameters_of(document)
-    wanted = chosen(document, parameters.binary_data_output)
-    budget = granted(parameters, front.default_budget)
-    terms = model.check(ask(parameters, request.state.arrival, budget))
-    inputs.check(tensor, model.metadata.input, max_images)
-    images = inputs.read(tensor, requests.content(tensor, rest))
-    with CancelledOnDeparture(request):
-        answers = await classify(front, model, tensor.name, images, terms)
+    with named(request, front) as model:
+        request.state.model = model.id.name
+        content = await receive_all(request, front.limits)
+        document, rest = requests.parse(content, request.headers.get(requests.HEADER))
+        tensor = requests.only_input(document)
+        parameters = requests.parameters_of(document)
+        wanted = chosen(document, parameters.binary_data_output)
+        budget = granted(parameters, front.default_budget)
+        terms = model.check(ask(parameters, request.state.arrival, budget))
+        inputs.check(tensor, model.metadata.input, max_images)
+        images = inputs.read(tensor, requests.content(tensor, rest))
+        with CancelledOnDeparture(request):
+            answers = await classify(front, model, tensor.name, images, terms)
     return await rendered(answers, wanted, document.id, request.headers.get("accept-encoding", ""))
 
 

@@ -2,31 +2,24 @@
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
 from service import __version__
-from service.model import Model
-from service.protocols.bodies import receive_all
 from service.protocols.departure import CLIENT_LEFT, Departed
 from service.protocols.direct import Direct
 from service.protocols.front import Front
 from service.protocols.v2.description import NAME, metadata
-from service.protocols.v2.errors import BadInference
 from service.protocols.v2.http.documentation import NOT_READY, RESPONSES, UNKNOWN, infer_request, path_parameters
 from service.protocols.v2.http.infer import infer, named
 from service.protocols.v2.http.schemas import (
     Health,
-    IndexEntry,
-    IndexRequest,
     InferResponse,
     ModelReady,
     ServerMetadata,
 )
-from service.protocols.v2.parameters import described
 from service.protocols.v2.schemas import ModelMetadata
 
-EXTENSIONS = ["binary_tensor_data", "parameters"]
+EXTENSIONS = ["binary_tensor_data", "model_repository", "parameters"]
 MODEL = "/v2/models/{name}"
 VERSION = "/v2/models/{name}/versions/{version}"
 
@@ -83,23 +76,6 @@ def add_server(app: FastAPI, front: Front) -> None:
         """All models are warm, and the server is not shutting down."""
         return JSONResponse({"live": True, "ready": lifecycle.welcomes}, 200 if lifecycle.welcomes else 503)
 
-    @app.post(
-        "/v2/repository/index",
-        response_model=list[IndexEntry],
-        responses={400: RESPONSES[400]},
-        openapi_extra={"requestBody": {"content": {"application/json": {"schema": IndexRequest.model_json_schema()}}}},
-    )
-    async def repository_index(request: Request) -> list[IndexEntry]:
-        """All versions of all models."""
-        content = await receive_all(request, front.limits)
-        try:
-            asked = IndexRequest.model_validate_json(content or b"{}")
-        except ValidationError as error:
-            raise BadInference(f"the document is not what the index takes: {described(error)}") from error
-        if asked.ready and not lifecycle.ready:
-            return []
-        return [index_entry(model, lifecycle.ready) for model in front.models]
-
 
 def add_model(app: FastAPI, front: Front, path: str) -> None:
     """`path`: of the newest version, or of the one that it names."""
@@ -121,7 +97,3 @@ def add_model(app: FastAPI, front: Front, path: str) -> None:
         """It answers requests."""
         model, ready = named(request, front), front.lifecycle.welcomes
         return JSONResponse({"name": model.id.name, "ready": ready}, 200 if ready else 503)
-
-
-def index_entry(model: Model, ready: bool) -> IndexEntry:
-    return IndexEntry(name=model.id.name, version=model.id.version, state="READY" if ready else "UNAVAILABLE")

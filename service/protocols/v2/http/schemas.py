@@ -1,6 +1,6 @@
 """The documents of the protocol, by the names that its specification gives them."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -85,8 +85,28 @@ class IndexRequest(BaseModel):
 class IndexEntry(BaseModel):
     name: str
     version: str
-    state: Literal["READY", "UNAVAILABLE"]
+    state: str = Field(description="READY, LOADING, UNLOADING or UNAVAILABLE")
     reason: str = ""
+
+
+class LoadRequest(BaseModel):
+    """The files say what a model is; there is nothing to set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    parameters: dict[str, Any] = Field({}, max_length=0)
+
+
+class UnloadParameters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    unload_dependents: bool = Field(default=False, description="no model depends on another one here")
+
+
+class UnloadRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    parameters: UnloadParameters | None = None
 
 
 class ErrorText(BaseModel):

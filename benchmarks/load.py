@@ -6,10 +6,10 @@ import numpy as np
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
+from anytime_client.load.shapes import DRAW, Shape
+from anytime_client.load.targets import anytime
 from benchmarks import images, report
-from benchmarks.load.drive import drive
-from benchmarks.load.shapes import DRAW, Shape
-from benchmarks.load.targets import anytime
+from benchmarks.drive import drive
 
 
 class LoadSettings(BaseSettings):

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from benchmarks.load.connections import Pool
-from benchmarks.load.targets import Target
+from anytime_client.load.connections import Pool
+from anytime_client.load.targets import Target
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,7 @@ async def asking(target: Target, contents: Sequence[bytes], clients: int) -> Ans
         elif left == 0:
             done.set_result(None)
 
-    place = urlsplit(target.url)
-    pool = Pool(place.hostname, place.port, clients, finished, time.perf_counter)
+    pool = Pool(target.url, clients, finished, time.perf_counter)
     for _ in range(clients):
         pool.open()
     await asyncio.gather(*pool.opening)

@@ -5,8 +5,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from benchmarks import arrivals
-from benchmarks.arrivals import Times
+from anytime_client.load import arrivals
+from anytime_client.load.arrivals import Times
 
 
 class Shape(StrEnum):

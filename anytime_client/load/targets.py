@@ -1,9 +1,10 @@
-"""How to ask one kind of server about a PNG, and how to read what it answers."""
+"""How to ask one kind of server about a picture, and how to read what it answers."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import urlencode, urlsplit
 
 
 class Answer(NamedTuple):
@@ -23,7 +24,7 @@ def bare_index(body: bytes) -> Answer:
 
 @dataclass(frozen=True)
 class Target:
-    """`url` of the server, `path` with query; `body` of a PNG; `answer` of the body of a 200."""
+    """`url` of the server, `path` below it with query; `body` of a picture; `answer` of the body of a 200."""
 
     name: str
     url: str
@@ -32,18 +33,19 @@ class Target:
     body: Callable[[bytes], bytes] = bytes
     headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/octet-stream"})
 
-    def request(self, png: bytes) -> bytes:
+    def request(self, picture: bytes) -> bytes:
         """The whole POST as it goes over the wire."""
-        body = self.body(png)
-        headers = {"Host": "localhost", **self.headers, "Content-Length": len(body)}
-        lines = [f"POST {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        body, place = self.body(picture), urlsplit(self.url)
+        headers = {"Host": place.netloc.rpartition("@")[2], **self.headers, "Content-Length": len(body)}
+        start = f"POST {place.path.rstrip('/')}{self.path} HTTP/1.1"
+        lines = [start, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         return "\r\n".join(lines).encode() + body
 
 
-def anytime(url: str, budget: float, name: str = "anytime", **options: float | str) -> Target:
+def anytime(url: str, budget: float, **options: float | str) -> Target:
     """This project's server, given `budget` seconds per request and further options of `/predict`."""
-    query = "&".join(f"{key}={value}" for key, value in {"latency_budget_ms": budget * 1000, **options}.items())
-    return Target(name, url, f"/predict?{query}", prediction)
+    query = urlencode({"latency_budget_ms": budget * 1000, **options})
+    return Target("anytime", url, f"/predict?{query}", prediction)
 
 
 def prediction(body: bytes) -> Answer:

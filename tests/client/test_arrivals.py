@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import arrivals
-from benchmarks.arrivals import Times
+from anytime_client.load import arrivals
+from anytime_client.load.arrivals import Times
 
 Process = Callable[[float, float, np.random.Generator], Times]
 PROCESSES: dict[str, Process] = {

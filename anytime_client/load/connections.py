@@ -1,14 +1,19 @@
 """Persistent HTTP/1.1 connections, as many as are needed, each with one request under way."""
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
+from urllib.parse import urlsplit
 
 import httptools
 
-NO_ANSWER, GIVEN_UP = 0, -1
-"""In place of a status: the connection could not be made or broke; the client would wait no longer and left."""
+NO_ANSWER, GIVEN_UP, UNREADABLE = 0, -1, -2
+"""In place of a status: the connection could not be made or broke; the client would wait no longer and left; the body
+of a 200 is not what the server should have said.
+"""
 IDLE_LIMIT = 2.0
 """Seconds after which an idle connection is not used again: servers close theirs, many after 5 s."""
 
@@ -24,8 +29,8 @@ class Connection(asyncio.Protocol):
         self.body = b""
         self.idle_since = 0.0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
         self.pool.released(self)
 
     def send(self, number: int, request: bytes) -> None:
@@ -64,10 +69,12 @@ class Connection(asyncio.Protocol):
 
 @dataclass
 class Pool:
-    """A request that finds no idle connection opens one; beyond `limit` it waits for one and counts as starved."""
+    """A request that finds no idle connection opens one; beyond `limit` it waits for one and counts as starved.
 
-    host: str
-    port: int
+    Of `url` only scheme, host and port matter.
+    """
+
+    url: str
     limit: int
     finished: Finished
     clock: Callable[[], float]
@@ -78,6 +85,11 @@ class Pool:
     waiting: deque[tuple[int, bytes]] = field(default_factory=deque)
     opening: set[asyncio.Task[None]] = field(default_factory=set)
     closed: bool = False
+
+    def __post_init__(self) -> None:
+        place = urlsplit(self.url)
+        self.tls = ssl.create_default_context() if place.scheme == "https" else None
+        self.host, self.port = place.hostname or "", place.port or (443 if self.tls else 80)
 
     def submit(self, number: int, request: bytes) -> None:
         connection = self.take_idle()
@@ -117,7 +129,9 @@ class Pool:
 
     async def connect(self) -> None:
         try:
-            await asyncio.get_running_loop().create_connection(lambda: Connection(self), self.host, self.port)
+            await asyncio.get_running_loop().create_connection(
+                lambda: Connection(self), self.host, self.port, ssl=self.tls
+            )
         except OSError:
             if self.waiting:
                 self.finished(self.waiting.popleft()[0], NO_ANSWER, b"")
