@@ -51,7 +51,7 @@ class Models:
             names = ", ".join(map(repr, self.names))
             raise UnknownModel(f"several models are served, and none is the default: name one of {names}")
         if name is None or name not in self._versions:
-            raise UnknownModel(f"{name!r} is not served here; {self._listed}" if name else self._listed)
+            raise UnknownModel(self._listed if name is None else f"{name!r} is not served here; {self._listed}")
         versions = self._versions[name]
         if version is None:
             return next(reversed(versions.values()))

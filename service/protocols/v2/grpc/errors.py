@@ -1,6 +1,6 @@
 """Errors by gRPC's status codes.
 
-INVALID_ARGUMENT    the request, a parameter or a tensor is wrong, or an image is too large or none
+INVALID_ARGUMENT    the bytes are no message, a parameter or a tensor is wrong, or an image is too large or none
 NOT_FOUND           no such model or version
 DEADLINE_EXCEEDED   the budget is below what exit 1 needs
 RESOURCE_EXHAUSTED  the queue is full

@@ -20,7 +20,7 @@ from service.protocols.v2 import inputs
 from service.protocols.v2.classify import classify
 from service.protocols.v2.description import NAME, metadata
 from service.protocols.v2.errors import BadInference, status_of
-from service.protocols.v2.grpc import errors, requests, responses
+from service.protocols.v2.grpc import errors, requests, responses, wire
 from service.protocols.v2.grpc import open_inference_pb2 as messages
 from service.protocols.v2.outputs import Output
 from service.protocols.v2.parameters import ask, granted
@@ -31,7 +31,6 @@ Context = Any
 """`grpc.aio.ServicerContext`, which has no types."""
 ROUNDED_UP, ROUNDED_UP_LEAST = 0.01, 0.001
 """What a deadline may gain on its way: gRPC sends it in whole ms, and rounds up to a hundredth above 100 of them."""
-Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 logger = logging.getLogger("uvicorn.error")
@@ -57,31 +56,31 @@ class InferenceService:
     max_images: int
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def server_live(self, _: messages.ServerLiveRequest, __: Context) -> messages.ServerLiveResponse:
+    async def server_live(self, _: bytes, __: Context) -> messages.ServerLiveResponse:
         return messages.ServerLiveResponse(live=True)
 
-    async def server_ready(self, _: messages.ServerReadyRequest, __: Context) -> messages.ServerReadyResponse:
+    async def server_ready(self, _: bytes, __: Context) -> messages.ServerReadyResponse:
         return messages.ServerReadyResponse(ready=self.front.lifecycle.welcomes)
 
-    async def model_ready(self, request: messages.ModelReadyRequest, _: Context) -> messages.ModelReadyResponse:
+    async def model_ready(self, content: bytes, _: Context) -> messages.ModelReadyResponse:
         """A model that is not there is not ready, as in Triton."""
+        request = wire.parsed(content, messages.ModelReadyRequest)
         try:
             self.front.models.get(request.name, request.version or None)
         except UnknownModel:
             return messages.ModelReadyResponse(ready=False)
         return messages.ModelReadyResponse(ready=self.front.lifecycle.welcomes)
 
-    async def server_metadata(self, _: messages.ServerMetadataRequest, __: Context) -> messages.ServerMetadataResponse:
+    async def server_metadata(self, _: bytes, __: Context) -> messages.ServerMetadataResponse:
         return messages.ServerMetadataResponse(name=NAME, version=__version__, extensions=EXTENSIONS)
 
-    async def model_metadata(
-        self, request: messages.ModelMetadataRequest, _: Context
-    ) -> messages.ModelMetadataResponse:
+    async def model_metadata(self, content: bytes, _: Context) -> messages.ModelMetadataResponse:
+        request = wire.parsed(content, messages.ModelMetadataRequest)
         model = self.front.models.get(request.name, request.version or None)
         return messages.ModelMetadataResponse(**metadata(model, self.front.models).model_dump())
 
-    async def model_infer(self, request: messages.ModelInferRequest, context: Context) -> messages.ModelInferResponse:
-        with self.counted(request.model_name):
+    async def model_infer(self, content: bytes, context: Context) -> messages.ModelInferResponse:
+        with self.counted(content) as request:
             agreed = self.agreed(request, context)
             with agreed.model as model:
                 answers = await classify(self.front, model, agreed.input, agreed.images, agreed.terms)
@@ -95,41 +94,43 @@ class InferenceService:
             async with writing:
                 await context.write(response)
 
-        async def answer(request: messages.ModelInferRequest) -> None:
+        async def answer(content: bytes) -> None:
             try:
-                await self.deepen(request, context, send)
+                await self.deepen(content, context, send)
             finally:
                 room.release()
 
         async with asyncio.TaskGroup() as group:
             await room.acquire()
-            while (request := await self.next(context)) is not None:
-                group.create_task(answer(request))
+            while (content := await self.next(context)) is not None:
+                group.create_task(answer(content))
                 await room.acquire()
         if self.closing.is_set():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
 
-    async def next(self, context: Context) -> messages.ModelInferRequest | None:
+    async def next(self, context: Context) -> bytes | None:
         """The next request of a stream; None where there is none, or the server is shutting down."""
         reading = asyncio.ensure_future(context.read())
         closing = asyncio.ensure_future(self.closing.wait())
         try:
             await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
-            request = reading.result() if reading.done() else grpc.aio.EOF
+            content = reading.result() if reading.done() else grpc.aio.EOF
         finally:
             reading.cancel()
             closing.cancel()
-        return None if request is grpc.aio.EOF else request
+        return None if content is grpc.aio.EOF else content
 
     async def deepen(
         self,
-        request: messages.ModelInferRequest,
+        content: bytes,
         context: Context,
         send: Callable[[messages.ModelStreamInferResponse], Awaitable[None]],
     ) -> None:
         """A response at each exit of one image, or an error: the stream goes on in any case."""
+        identity = messages.ModelInferResponse()
         try:
-            with self.counted(request.model_name):
+            with self.counted(content) as request:
+                identity.id = request.id
                 await self.send_steps(request, context, send)
             return
         except RequestError as error:
@@ -137,7 +138,6 @@ class InferenceService:
         except Exception:
             logger.exception("a request of a gRPC stream failed")
             message = errors.FAILED
-        identity = messages.ModelInferResponse(id=request.id)
         await send(messages.ModelStreamInferResponse(error_message=message, infer_response=identity))
 
     async def send_steps(
@@ -181,12 +181,15 @@ class InferenceService:
         return min(granted(parameters, left), left)
 
     @contextmanager
-    def counted(self, name: str) -> Iterator[None]:
-        """Count a request for the model of this name, by the status that it would have in HTTP."""
+    def counted(self, content: bytes) -> Iterator[messages.ModelInferRequest]:
+        """The request of these bytes, counted for its model by the status that it would have in HTTP."""
         models = self.front.models
-        model, status = name if name in models.names else models.default or "", 500
+        model, status = models.default or "", 500
         try:
-            yield
+            request = wire.parsed(content, messages.ModelInferRequest)
+            if request.model_name in models.names:
+                model = request.model_name
+            yield request
             status = 200
         except RequestError as error:
             status = status_of(error)
@@ -201,13 +204,13 @@ class InferenceService:
 
 
 def told(
-    method: Callable[[Request, Context], Awaitable[Response]],
-) -> Callable[[Request, Context], Awaitable[Response]]:
+    method: Callable[[bytes, Context], Awaitable[Response]],
+) -> Callable[[bytes, Context], Awaitable[Response]]:
     """The method, with its errors as a status."""
 
-    async def call(request: Request, context: Context) -> Response:
+    async def call(content: bytes, context: Context) -> Response:
         try:
-            return await method(request, context)
+            return await method(content, context)
         except RequestError as error:
             await context.abort(errors.code(error), errors.details(error), errors.trailing(error))
         except Exception:

@@ -22,6 +22,11 @@ def speaking() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def stub(speaking: Server) -> Iterator[GRPCInferenceServiceStub]:
-    with grpc.insecure_channel(address(speaking), [("grpc.max_send_message_length", -1)]) as channel:
-        yield GRPCInferenceServiceStub(channel)
+def channel(speaking: Server) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(address(speaking), [("grpc.max_send_message_length", -1)]) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def stub(channel: grpc.Channel) -> GRPCInferenceServiceStub:
+    return GRPCInferenceServiceStub(channel)

@@ -1,13 +1,20 @@
 """Requests by the specification, in every form, and what is refused of them."""
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse, ModelMetadataRequest
+from tritonclient.grpc.service_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelMetadataRequest,
+    ModelStreamInferResponse,
+)
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from benchmarks.server import Server
@@ -107,6 +114,7 @@ def as_float(number: float) -> Change:
     [
         (lambda sent: setattr(sent, "model_name", "other"), "NOT_FOUND", "'other' is not served here"),
         (lambda sent: setattr(sent, "model_name", "é" * 10**6), "NOT_FOUND", "é"),
+        (lambda sent: setattr(sent, "model_name", ""), "NOT_FOUND", "'' is not served here"),
         (lambda sent: setattr(sent, "model_version", "0"), "NOT_FOUND", "version '0'"),
         (lambda sent: sent.inputs.pop(), "INVALID_ARGUMENT", "exactly one of image, pixels and tensor"),
         (lambda sent: sent.inputs.append(sent.inputs[0]), "INVALID_ARGUMENT", "exactly one of image"),
@@ -177,6 +185,64 @@ def test_a_message_is_as_large_as_a_body_may_be(stub: GRPCInferenceServiceStub, 
     with pytest.raises(grpc.RpcError) as raised:
         stub.ModelInfer(sent, compression=compression)
     assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def field(number: int, content: bytes) -> bytes:
+    """As the wire has a part that is sized."""
+    size, length = len(content), b""
+    while size > 127:
+        size, length = size >> 7, length + bytes([size & 127 | 128])
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer", "ModelMetadata", "ModelReady"])
+@pytest.mark.parametrize("content", [b"\xff" * 9, b"\x0a\x05a", b"\x0a\x02\xff\xff", field(7, b"\xff" * 2**20)[:-1]])
+def test_bytes_that_are_no_message_are_the_fault_of_the_client(
+    channel: grpc.Channel, method: str, content: bytes
+) -> None:
+    path = f"/inference.GRPCInferenceService/{method}"
+    if method == "ModelStreamInfer":
+        responses = channel.stream_stream(path)(iter([content, black().SerializeToString()]))
+        first, *steps = map(ModelStreamInferResponse.FromString, responses)
+        assert first.error_message == "the message is not a ModelInferRequest"
+        assert [step.error_message for step in steps] == [""] * 4
+        return
+    with pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary(path)(content)
+    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == f"the message is not a {method}Request"
+
+
+def resident_mb(server: Server, which: str) -> float:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(rf"{which}:\s+(\d+)", status)[1]) / 1024
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x22\x00" * (BODY_LIMIT // 2), "32768 fields"),  # parameters
+        (b"\x2a\x00" * (BODY_LIMIT // 2), "32768 fields"),  # inputs
+        (b"\x32\x00" * (BODY_LIMIT // 2), "32768 fields"),  # outputs
+        (b"\x3a\x00" * (BODY_LIMIT // 2), "32768 fields"),  # raw inputs
+        (field(5, b"\x22\x00" * (BODY_LIMIT // 2 - 9)), "32768 fields"),  # parameters of an input
+        (field(5, field(5, b"\x42\x00" * (BODY_LIMIT // 2 - 9))), "32768 fields"),  # its bytes, one by one
+        (field(5, b"\x18\x00" * (BODY_LIMIT // 2 - 9)), "32768 fields"),  # its shape
+        (field(5, field(3, bytes(BODY_LIMIT - 32))), "262144 values"),  # the same, packed
+        (field(5, field(5, field(3, bytes(BODY_LIMIT - 32)))), "262144 values"),  # its numbers
+        (field(5, field(3, bytes(10**6))) * 32, "262144 values"),
+    ],
+)
+def test_many_small_parts_take_no_more_memory_than_one_large(
+    speaking: Server, channel: grpc.Channel, content: bytes, said: str
+) -> None:
+    Path(f"/proc/{speaking.process.pid}/clear_refs").write_text("5")  # the peak starts anew
+    before = resident_mb(speaking, "VmRSS")
+    with pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(content)
+    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert said in raised.value.details()
+    assert resident_mb(speaking, "VmHWM") - before < 4 * BODY_LIMIT / 2**20
 
 
 def test_metadata_of_what_is_not_there(stub: GRPCInferenceServiceStub) -> None:

@@ -1,0 +1,50 @@
+"""A model that is unloaded while calls use it answers them first."""
+
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import tritonclient.grpc as triton
+from PIL import Image
+
+from benchmarks.heavier import widened
+from benchmarks.server import Server
+from tests.service.asking import png
+from tests.service.v2.grpc.conftest import address
+from tests.service.v2.grpc.test_tritonclient import HEAVY, MODEL, WAIT, pictures, runs, streaming
+
+FLAGS = ("--model-control", "--grpc-port", "0")
+
+
+def unload(server: Server, name: str) -> None:
+    server.client.post(f"/v2/repository/models/{name}/unload", timeout=WAIT).raise_for_status()
+    states = [entry["state"] for entry in server.client.post("/v2/repository/index").json()]
+    assert "UNLOADING" in states
+
+
+def test_a_call_keeps_its_model(pngs: list[bytes]) -> None:
+    """Its first picture is answered before the others are decoded."""
+    large = png(Image.new("L", (5000, 5000)))
+    ended: Queue[tuple[Any, Any]] = Queue()
+    with Server(*FLAGS) as server, triton.InferenceServerClient(address(server)) as client:
+        before = runs(server, 1)
+        client.async_infer(MODEL, [pictures([pngs[0], *[large] * 8])], lambda result, error: ended.put((result, error)))
+        while runs(server, 1) == before:
+            pass
+        unload(server, MODEL)
+        result, error = ended.get(timeout=WAIT)
+        assert error is None
+        assert len(result.as_numpy("label")) == 9
+
+
+def test_a_stream_keeps_its_model(tmp_path: Path, pngs: list[bytes]) -> None:
+    model = widened(tmp_path / "16.onnx", widened(tmp_path / "4.onnx"))
+    with Server("--model", str(model), *FLAGS) as server, streaming(server) as heard:
+        heard.send(pngs[0], HEAVY)
+        first, error = heard.next()
+        assert error is None
+        unload(server, HEAVY)
+        assert [first, *heard.steps()][-1].as_numpy("reason").item() == b"final"
+        heard.send(pngs[0], HEAVY)
+        _, error = heard.next()
+        assert "no model is served" in error.message()
