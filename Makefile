@@ -20,12 +20,20 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
 	touch $@
 
+# KServe's clients are tested in a layer over that one, with the older versions of some packages that they need.
+.venv-kserve/installed: tests/service/clients/kserve.txt $(DEV)/installed
+	rm -rf $(@D) && $(DEV)/bin/python -m venv --without-pip $(@D)
+	$(DEV)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))" \
+		>"$$($(@D)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/below.pth"
+	$(DEV)/bin/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-compile -r $<
+	touch $@
+
 .PHONY: serve test check format proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded model; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
 
-test: $(DEV)/installed  ## run all tests; ARGS='-k policy' passes flags to pytest
+test: $(DEV)/installed .venv-kserve/installed  ## run all tests; ARGS='-k policy' passes flags to pytest
 	$(DEV)/bin/python -m pytest $(ARGS)
 
 check: $(DEV)/installed  ## format, lint, types, import rules
