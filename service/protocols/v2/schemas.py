@@ -15,6 +15,8 @@ NotBoolean = BeforeValidator(no_boolean)
 Word = Annotated[str, Field(max_length=256)]
 """Short enough to be told in an error."""
 Size = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+Whole = Annotated[int, NotBoolean, Field(lt=2**53)]
+"""JSON has whole numbers that no float holds."""
 
 
 class RequestTensor(BaseModel):
@@ -33,16 +35,14 @@ class Parameters(BaseModel):
     latency_budget_ms: Annotated[float, NotBoolean] | None = Field(
         default=None, gt=0, description='time in ms, from the arrival of the request to its answer; "inf" for no limit'
     )
-    timeout: Annotated[int, NotBoolean] | None = Field(
-        default=None, ge=0, description="the same in microseconds; 0 for none given"
-    )
+    timeout: Whole | None = Field(default=None, ge=0, description="the same in microseconds; 0 for none given")
     operating_point: Word | None = Field(
         default=None, description="named thresholds of the model; default: its own default"
     )
     confidence_threshold: Annotated[float, NotBoolean] | None = Field(
         default=None, ge=0, le=1, description="stop at the first exit this confident; overrides the operating point"
     )
-    max_exit: Annotated[int, NotBoolean] | None = Field(default=None, ge=1, description="deepest exit that may be used")
+    max_exit: Whole | None = Field(default=None, ge=1, description="deepest exit that may be used")
     sequence_id: Any = None
     sequence_start: Any = None
     sequence_end: Any = None
