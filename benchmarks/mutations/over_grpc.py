@@ -51,7 +51,7 @@ def mutant(form: ModelInferRequest, rng: Random) -> bytes:
     if kind < 9:
         for _ in range(rng.choice((1, 1, 2, 3))):
             edit(message, rng)
-    content: bytes = message.SerializeToString()
+    content: bytes = message.SerializeToString(deterministic=True)
     if kind == 15:
         return rng.randbytes(rng.randrange(60))
     return content if kind < 8 else edits.bytes_of(rng, content)
