@@ -21,6 +21,7 @@ from service.metrics import Metrics, ModelMetrics
 from service.model import Model
 from service.protocols import failures, models, operations, predict, stream
 from service.protocols.bodies import BodyLimits
+from service.protocols.door import Door
 from service.protocols.front import Front
 from service.protocols.timing import RequestTiming
 from service.protocols.v2.http import repository as v2_repository
@@ -58,13 +59,16 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         return open_model(variant, settings, engine, metrics, delivery)
 
     registry, lifecycle = Models(map(opened, source.load()), settings.default_model), Lifecycle()
+    default_budget = None if settings.default_budget_ms is None else settings.default_budget_ms / 1000
+    door = Door(registry, metrics, delivery, default_budget, settings.max_queue, clock)
     front = Front(
         registry,
         lifecycle,
         Decoder(Limits(settings.max_pixels, settings.max_decoded_pixels), default_threads(), settings.max_queue, clock),
         clock,
         BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000, settings.max_images),
-        None if settings.default_budget_ms is None else settings.default_budget_ms / 1000,
+        door,
+        default_budget,
         settings.trust_request_start,
     )
 
@@ -76,7 +80,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        bridge.loop = asyncio.get_running_loop()
+        bridge.loop, bridge.on_delivery = asyncio.get_running_loop(), door.engine_has_answered
         thread = threading.Thread(target=work, args=(engine, lifecycle, on_failure), name="engine", daemon=True)
         thread.start()
         await repository.start()
@@ -105,7 +109,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         # /metrics is there; nothing is sent from here, nor looked for at every request.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.lifecycle = lifecycle
+    app.state.lifecycle, app.state.door = lifecycle, door
     predict.add_routes(app, front)
     stream.add_routes(app, front)
     models.add_routes(app, front)

@@ -81,6 +81,15 @@ def stop_reason(
     return None
 
 
+def front_in_time(ahead: int, each: float, rest: float, left: float) -> bool:
+    """Whether a request with so many seconds `left` is read in time behind `ahead` others, each of which keeps the
+    front busy for `each` seconds; `rest`: what follows its reading at least. Half of what remains may pass until then.
+
+    With nobody ahead it is let in: only a request that is served shows whether what was measured holds.
+    """
+    return ahead == 0 or (ahead + 1) * each <= (left - rest) * ROOM
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """The jobs of one model that wait for exit 1: when they must have run, rising; at most `most` run together, and

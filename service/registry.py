@@ -59,6 +59,11 @@ class Models:
             raise UnknownModel(f"version {version!r} of {name!r} is not served here; {', '.join(versions)} is")
         return versions[version]
 
+    def known(self, name: str | None) -> Model | None:
+        """The newest version of a name, or of the default where it is not served."""
+        versions = self._versions.get(name or "") or self._versions.get(self.default or "")
+        return next(reversed(versions.values())) if versions else None
+
     def versions(self, name: str) -> list[str]:
         """The newest last."""
         return list(self._versions[name])

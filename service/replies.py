@@ -68,10 +68,14 @@ class ReplyBridge:
 
     loop: asyncio.AbstractEventLoop
 
+    def __init__(self, on_delivery: Callable[[], None] = lambda: None) -> None:
+        """`on_delivery`: told on the event loop that the engine has done something."""
+        self.on_delivery = on_delivery
+
     def deliver(self, outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
-        self.loop.call_soon_threadsafe(settle, outcomes)
+        self.loop.call_soon_threadsafe(self.settle, outcomes)
 
-
-def settle(outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
-    for job, outcome in outcomes:
-        job.reply.put(outcome)
+    def settle(self, outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
+        self.on_delivery()
+        for job, outcome in outcomes:
+            job.reply.put(outcome)

@@ -25,6 +25,13 @@ def shaped(request: Request, status: int, body: ErrorBody) -> JSONResponse:
     return error_response(status, body)
 
 
+def retry_headers(body: ErrorBody) -> dict[str, str]:
+    """When to try again, in whole seconds as HTTP has it, and in ms."""
+    if body.retry_after_ms is None:
+        return {}
+    return {"Retry-After": str(math.ceil(body.retry_after_ms / 1000)), "Retry-After-Ms": str(body.retry_after_ms)}
+
+
 def add_handlers(app: FastAPI, metrics: Metrics) -> None:
     """Answer what the routes raise, and count refusals."""
 
@@ -34,9 +41,7 @@ def add_handlers(app: FastAPI, metrics: Metrics) -> None:
             metrics.observe_refusal(model_of(request.scope), error.code)
         body = ErrorBody.of(error)
         response = shaped(request, error.status, body)
-        if body.retry_after_ms is not None:
-            response.headers["Retry-After"] = str(math.ceil(body.retry_after_ms / 1000))
-            response.headers["Retry-After-Ms"] = str(body.retry_after_ms)
+        response.headers.update(retry_headers(body))
         if isinstance(error, UnsupportedEncoding):
             response.headers["Accept-Encoding"] = encodings.ACCEPTED
         if isinstance(error, BodyTimeout):

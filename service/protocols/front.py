@@ -12,11 +12,13 @@ from PIL import Image
 from starlette.requests import Request
 
 from service.decoder import Decoder
+from service.errors import Overloaded
 from service.jobs import Outcome
 from service.lifecycle import Lifecycle
 from service.model import Model, Terms
 from service.protocols import request_start
 from service.protocols.bodies import BodyLimits
+from service.protocols.door import Door
 from service.registry import Models
 from service.replies import FinalOutcome
 from service.runtime.interface import Tensor
@@ -36,6 +38,7 @@ class Front:
     decoder: Decoder
     clock: Callable[[], float]
     limits: BodyLimits
+    door: Door
     default_budget: float | None = None
     trusts_request_start: bool = False
 
@@ -57,7 +60,11 @@ class Front:
     async def answer(self, model: Model, image: Tensor, terms: Terms) -> Outcome:
         """The answer to an image that is decoded. If it is cancelled, the job is given up. Raises RequestError."""
         reply = FinalOutcome()
-        job = model.submit(image, terms, reply)
+        try:
+            job = model.submit(image, terms, reply)
+        except Overloaded as refusal:
+            self.door.engine_refused(model.id, refusal.retry_after or 0.0)
+            raise
         try:
             return await reply.future
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""What is done with every request first: its arrival is stamped, its path and method normalised, its status counted."""
+"""What is done with every request first: its path and method are normalised, its status is counted."""
 
 import re
 from collections.abc import Callable, MutableMapping
@@ -10,8 +10,9 @@ COUNTED = re.compile(r"/predict(/stream)?|/v2/models/.+/infer")
 
 
 class RequestTiming:
-    """Stamps `scope["state"]["arrival"]` before anything else is done, and counts responses to predictions by model and
-    status.
+    """Counts responses to predictions by model and status.
+
+    `scope["state"]["arrival"]` is when the first byte came, as the connection has it, or else now.
 
     HEAD is asked of the routes as GET, for the web server leaves out the content by itself. A slash at the end of a
     path is dropped: a redirection would lose the body with many clients.
@@ -34,7 +35,8 @@ class RequestTiming:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         state = scope.setdefault("state", {})
-        state["arrival"], state["model"] = self.clock(), self.default_model()
+        state.setdefault("arrival", self.clock())
+        state["model"] = self.default_model()
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path.endswith("/") and path != "/":
             scope["path"], path = scope["path"][:-1], path[:-1]

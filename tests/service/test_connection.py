@@ -20,12 +20,14 @@ from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.protocols import connection, operations
 from service.protocols.bodies import BodyLimits
-from service.protocols.connection import Connection
+from service.protocols.door import Door
 from service.protocols.failures import add_handlers
 from service.protocols.front import Front
 from service.protocols.predict import add_routes
 from service.protocols.timing import RequestTiming
+from service.registry import Models
 from service.settings import Settings
+from service.times import no_deliveries
 from tests.service.asking import NO_LIMIT
 from tests.service.test_clients import BOOT, post
 
@@ -48,6 +50,7 @@ def broken_app() -> FastAPI:
     metrics = Metrics(max_batch=1)
     operations.add_routes(app, Lifecycle(), metrics.registry)
     add_handlers(app, metrics)
+    app.state.door = Door(Models([]), metrics, no_deliveries(), None, 1, time.monotonic)
     app.add_middleware(RequestTiming, clock=time.monotonic, observe=lambda *_: None, default_model=lambda: "")
 
     @app.get("/client")
@@ -70,7 +73,9 @@ async def serving(settings: Settings, client: Callable[[int], Coroutine[Any, Any
     config = configuration(settings, broken_app())
     config.load()
     state = ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(config, state, {}), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: config.http_protocol_class(config, state, {}), "127.0.0.1", 0
+    )
     try:
         return await asyncio.wait_for(client(server.sockets[0].getsockname()[1]), 20)
     finally:

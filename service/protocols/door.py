@@ -1,0 +1,188 @@
+"""Admission before requests are read: whose turn it is, and who is refused for a fraction of an answer's cost."""
+
+import asyncio
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from prometheus_client import Counter
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from service import policy
+from service.admission import FrontQueue
+from service.errors import Overloaded, QueueFull, RequestError
+from service.jobs import ModelId
+from service.metrics import Metrics
+from service.model import Model
+from service.protocols.failures import error_response, retry_headers
+from service.protocols.schemas import ErrorBody
+from service.protocols.v2.http import errors as v2
+from service.registry import Models
+from service.scheduler import PATIENCE
+from service.times import RecentQuantile
+
+PREDICTION = re.compile(rb"/predict(?:/stream)?/?(?:\?| )|/v2/models/[^/ ?]+(?:/versions/[^/ ?]+)?/infer/?(?:\?| )")
+FORM = b"form-data"
+"""Stands in the head of every multipart form, and in each of its parts."""
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+) *(?=\r\n)", re.IGNORECASE)
+SPECIAL = re.compile(
+    rb"\r\n(?:expect|origin|transfer-encoding|upgrade|connection:(?! *keep-alive *\r\n))", re.IGNORECASE
+)
+"""Headers that change what belongs to the request, what the answer says, or what becomes of the connection."""
+BUDGET = re.compile(rb'latency_budget_ms(?:=|"\s*:\s*|"?\r\n\r\n)(\d+\.?\d*)')
+MODEL = re.compile(rb'(?:[?&]model=|/v2/models/|name="?model"?\r\n\r\n)([^/?&\s]+)')
+"""In a query, in JSON, in a form, in a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A request of which nothing is known but what a glance tells.
+
+    `read` reads it; `refuse` answers it, where that is still possible, with a status line and the bytes that follow the
+    default headers.
+    """
+
+    model: Model | None
+    in_v2: bool
+    read: Callable[[], None]
+    refuse: Callable[[bytes, bytes], None] | None = None
+
+
+class Door:
+    """Where connections bring what has arrived, on the thread of the event loop.
+
+    `crowded`: requests are being read, or wait for it. `max_queue`: most that wait.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        metrics: Metrics,
+        delivery: RecentQuantile,
+        default_budget: float | None,
+        max_queue: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.queue = FrontQueue[Arrived]()
+        self.crowded = False
+        self.models = models
+        self.metrics = metrics
+        self.delivery = delivery
+        self.default_budget = PATIENCE if default_budget is None else default_budget
+        self.max_queue = max_queue
+        self.clock = clock
+        self._engine_free: dict[ModelId, float] = {}
+        self._counters: dict[tuple[type[RequestError], str], tuple[Counter, Counter]] = {}
+
+    def welcome(self, deadline: float, arrived: Arrived) -> None:
+        """Read a request when it is its turn, which is now where nobody else is here, or refuse it."""
+        if not self.crowded:
+            self.queue.add(deadline, arrived)
+            self._begin(self.queue.turn(self.clock()))
+        elif arrived.refuse is None:
+            self.queue.add(deadline, arrived)
+        elif len(self.queue) >= self.max_queue:
+            self._refuse(QueueFull, deadline, arrived, arrived.refuse)
+        elif self._in_time(deadline, arrived.model):
+            self.queue.add(deadline, arrived)
+        else:
+            self._refuse(Overloaded, deadline, arrived, arrived.refuse)
+
+    def _in_time(self, deadline: float, model: Model | None) -> bool:
+        now, ahead = self.clock(), self.queue.ahead(deadline)
+        rest = self._rest(model, ahead + 1, now)
+        in_time = policy.front_in_time(ahead, self.queue.each, rest, deadline - now)
+        return in_time and not self._engine_late(deadline, model)
+
+    def _turn(self) -> None:
+        """Of those who have waited. What was foretold need not hold, so some may be late all the same."""
+        now, punctual = self.clock(), []
+        for deadline, arrived in self.queue.turn(now):
+            late = self._engine_late(deadline, arrived.model) or deadline < now + self._rest(arrived.model, 1, now)
+            if late and arrived.refuse is not None:
+                self._refuse(Overloaded, deadline, arrived, arrived.refuse)
+            else:
+                punctual.append((deadline, arrived))
+        self._begin(punctual)
+
+    def _begin(self, turn: Sequence[tuple[float, Arrived]]) -> None:
+        self.crowded = bool(turn) or len(self.queue) > 0
+        loop = asyncio.get_running_loop()
+        for _, arrived in turn:
+            loop.call_soon(arrived.read)
+        if self.crowded:
+            loop.call_soon(self._turn)
+
+    def engine_refused(self, model: ModelId, retry_after: float) -> None:
+        """Until the engine has done something, no job is worth reading that wants its answer before so many seconds."""
+        self._engine_free[model] = self.clock() + retry_after
+
+    def engine_has_answered(self) -> None:
+        self._engine_free.clear()
+
+    def _engine_late(self, deadline: float, model: Model | None) -> bool:
+        return model is not None and deadline < self._engine_free.get(model.id, -math.inf)
+
+    def _rest(self, model: Model | None, jobs: int, now: float) -> float:
+        """Seconds from the reading of so many requests to their first possible answers."""
+        if model is None:
+            return 0.0
+        return self.delivery.seconds(now) + model.times.seconds(1, min(jobs, model.times.sizes[-1]), now)
+
+    def _refuse(
+        self, error: type[RequestError], deadline: float, arrived: Arrived, refuse: Callable[[bytes, bytes], None]
+    ) -> None:
+        self._count(error, arrived.model.id.name if arrived.model else "")
+        wait_ms = max(1, math.ceil(self.queue.wait(deadline) * 1000))
+        refuse(*rendered(error.status, error.code, wait_ms, arrived.in_v2))
+
+    def _count(self, error: type[RequestError], model: str) -> None:
+        """Looking a series up costs more than counting, so it is done once."""
+        if (error, model) not in self._counters:
+            response = self.metrics.requests.labels(model, str(error.status))
+            self._counters[error, model] = (self.metrics.refused.labels(model, error.code), response)
+        for counter in self._counters[error, model]:
+            counter.inc()
+
+    def deadline(self, arrival: float, *parts: bytes | bytearray) -> float:
+        """As far as a glance at the parts of a request tells."""
+        for part in parts:
+            if budget := BUDGET.search(part):
+                return arrival + float(budget[1]) / 1000
+        return arrival + self.default_budget
+
+    def model(self, data: bytes) -> Model | None:
+        """That which a whole request seems to name, or the default."""
+        found = MODEL.search(data, 0, data.find(b"\r\n"))
+        if found is None and FORM in data:
+            found = MODEL.search(data)
+        return self.models.known(found[1].decode(errors="replace") if found else None)
+
+
+def is_whole_prediction(data: bytes) -> bool:
+    """`data` is one request for a prediction with all of its body, and nothing special is said of it."""
+    if not data.startswith(b"POST "):
+        return False
+    line, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
+    if end < 0 or not data.endswith(b" HTTP/1.1", 0, line) or not PREDICTION.search(data, 5, line):
+        return False
+    lengths = LENGTH.findall(data, line, end + 2)
+    return len(lengths) == 1 and int(lengths[0]) == len(data) - end - 4 and not SPECIAL.search(data, line, end + 2)
+
+
+def in_v2(data: bytes) -> bool:
+    """Errors are to have the shape of the Open Inference Protocol."""
+    return data.find(b"/v2/models/", 0, data.find(b"\r\n")) > 0
+
+
+@lru_cache(maxsize=1024)
+def rendered(status: int, code: str, wait_ms: int, in_v2: bool) -> tuple[bytes, bytes]:
+    """Status line, and headers with body."""
+    message = f"the requests before this one keep the server busy for {wait_ms} ms"
+    body = ErrorBody(code=code, message=message, retry_after_ms=wait_ms)
+    response = v2.error_response(status, message) if in_v2 else error_response(status, body)
+    response.headers.update(retry_headers(body))
+    rest = b"".join([*(b"%b: %b\r\n" % header for header in response.raw_headers), b"\r\n", response.body])
+    return STATUS_LINE[status], rest

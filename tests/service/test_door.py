@@ -1,0 +1,295 @@
+"""Requests wait unread for their turn, the most urgent first, and are refused where it would come too late."""
+
+import asyncio
+import json
+import math
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from uvicorn.server import ServerState
+
+from anytime_client.load import arrivals
+from anytime_client.load.targets import anytime
+from benchmarks.drive import Pictures, drive
+from benchmarks.server import Server
+from service import policy
+from service.__main__ import configuration
+from service.admission import SLICE, FrontQueue
+from service.metrics import Metrics
+from service.protocols.connection import Connection, waited
+from service.protocols.door import Arrived, Door, is_whole_prediction
+from service.registry import Models
+from service.settings import Settings
+from service.times import no_deliveries
+
+
+def request(body: bytes = b"picture", path: str = "/predict?latency_budget_ms=50", headers: str = "") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: here\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@given(st.lists(st.integers(0, 5)), st.floats(1e-4, 1e-2))
+def test_the_most_urgent_comes_first_and_each_is_what_one_took(deadlines: list[int], each: float) -> None:
+    queue, now, taken = FrontQueue[int](), 0.0, []
+    for number, deadline in enumerate(deadlines):
+        assert queue.ahead(deadline) == sum(other <= deadline for other in deadlines[:number])
+        queue.add(deadline, number)
+    while turn := queue.turn(now):
+        assert len(turn) == 1 or len(turn) * each <= SLICE * 1.001
+        now += len(turn) * each
+        taken += [number for _, number in turn]
+    assert taken == sorted(range(len(deadlines)), key=lambda number: (deadlines[number], number))
+    assert queue.each == 0  # forgotten, as nobody waits
+
+
+def test_what_one_takes_is_known_while_others_wait() -> None:
+    queue = FrontQueue[int]()
+    for number in range(9):
+        queue.add(0.0, number)
+    for turn in range(5):
+        queue.turn(turn * 0.02)
+    assert queue.each == pytest.approx(0.02)
+    assert queue.wait(1.0) == pytest.approx(5 * 0.02)
+    assert queue.wait(-1.0) == pytest.approx(0.02)
+
+
+@given(st.integers(0, 100), st.floats(0, 1), st.floats(0, 1), st.floats(-1, 10))
+def test_one_with_nobody_ahead_is_let_in_and_more_ahead_never_help(
+    ahead: int, each: float, rest: float, left: float
+) -> None:
+    assert policy.front_in_time(0, each, rest, left)
+    if policy.front_in_time(ahead + 2, each, rest, left):
+        assert policy.front_in_time(ahead + 1, each, rest, left)
+        assert (ahead + 3) * each + rest <= left
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        request(),
+        request(headers="Connection: keep-alive\r\n"),
+        request(path="/predict/stream"),
+        request(path="/here/predict/"),
+        request(path="/v2/models/m/infer"),
+        request(path="/v2/models/m/versions/1/infer?x"),
+        request(b""),
+    ],
+)
+def test_whole_predictions_are_known_at_a_glance(whole: bytes) -> None:
+    assert is_whole_prediction(whole)
+    assert not is_whole_prediction(whole + b"x")
+    assert not any(is_whole_prediction(whole[:length]) for length in range(len(whole)))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        request(headers="Connection: close\r\n"),
+        request(headers="Expect: 100-continue\r\n"),
+        request(headers="Origin: https://example.org\r\n"),
+        request(headers="content-length: 7\r\n"),
+        request(headers="Transfer-Encoding: chunked\r\n"),
+        request(path="/predictions"),
+        request(path="/v2/models/m/ready"),
+        request().replace(b"POST", b"PUT"),
+        request().replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+)
+def test_all_else_is_read(other: bytes) -> None:
+    assert not is_whole_prediction(other)
+
+
+class Front:
+    """A server of nothing but connections and their door. `bodies`: what has been read, in order."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics(max_batch=1)
+        self.bodies: list[bytes] = []
+        self.state = ServerState()
+        app = FastAPI()
+        app.state.door = self.door = Door(Models([]), self.metrics, no_deliveries(), None, 3, time.monotonic)
+        self.config = configuration(Settings(), app)
+        self.config.load()
+        self.config.loaded_app = self.answer
+
+    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
+        body = await Request(scope, receive).body()
+        self.bodies.append(body)
+        await PlainTextResponse(body)(scope, receive, send)
+
+    def crowd(self, seconds: float = 1e-6) -> None:
+        """Somebody with no hurry keeps the event loop busy, and so does each who waits."""
+        self.door.crowded, self.door.queue.each = True, seconds
+        self.door.queue.add(-math.inf, Arrived(None, False, lambda: None))
+
+    def clear(self) -> None:
+        self.door._turn()
+
+    def run(self, client: Callable[[int], Coroutine[Any, Any, Any]]) -> None:
+        async def serving() -> None:
+            server = await asyncio.get_running_loop().create_server(
+                lambda: self.config.http_protocol_class(self.config, self.state, {}), "127.0.0.1", 0
+            )
+            async with server:
+                await asyncio.wait_for(client(server.sockets[0].getsockname()[1]), 20)
+
+        asyncio.run(serving())
+
+
+async def response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+    return int(head[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("path", ["/predict?latency_budget_ms=50", "/v2/models/m/infer"])
+def test_who_would_come_too_late_is_refused_unread_and_may_ask_again(path: str) -> None:
+    front, body = Front(), b'{"latency_budget_ms": 50}'
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        front.crowd(0.04)
+        writer.write(request(body, path))
+        status, headers, content = await response(reader)
+        assert (status, headers["retry-after"], headers["retry-after-ms"]) == (503, "1", "80")
+        error = json.loads(content)["error"]
+        assert path.startswith("/v2") == isinstance(error, str)
+        assert "80 ms" in str(error)
+        assert not front.bodies
+        front.clear()
+        await until(lambda: not front.door.crowded)
+        writer.write(request(body, path))
+        assert (await response(reader))[::2] == (200, body)
+        writer.close()
+
+    front.run(client)
+    counted = generate_latest(front.metrics.registry).decode()
+    assert 'anytime_refused_total{model="",reason="overloaded"} 1.0' in counted
+    assert 'anytime_requests_total{code="503",model=""} 1.0' in counted
+
+
+def test_the_most_urgent_is_read_first_and_no_more_wait_than_may() -> None:
+    front = Front()
+
+    async def client(port: int) -> None:
+        front.crowd(1e-6)
+        front.door.crowded, streams = True, []
+        for budget in (3000, 1000):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request(str(budget).encode(), f"/predict?latency_budget_ms={budget}"))
+            streams.append((reader, writer))
+            await until(lambda: len(front.door.queue) == 1 + len(streams))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request())
+        assert (await response(reader))[0] == 429
+        streams.append((reader, writer))
+        front.clear()
+        assert [(await response(reader))[2] for reader, _ in streams[:2]] == [b"3000", b"1000"]
+        for _, writer in streams:
+            writer.close()
+
+    front.run(client)
+    assert front.bodies == [b"1000", b"3000"]
+
+
+def test_a_body_in_pieces_waits_for_its_turn_too() -> None:
+    front = Front()
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request()[:-3])
+        await until(lambda: front.state.tasks)
+        front.crowd()
+        writer.write(request()[-3:])
+        await until(lambda: len(front.door.queue) == 2)
+        assert not front.bodies
+        front.clear()
+        assert (await response(reader))[::2] == (200, b"picture")
+        writer.close()
+
+    front.run(client)
+
+
+def test_what_comes_behind_a_request_that_waits_is_answered_after_it() -> None:
+    front = Front()
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        front.crowd(1e-6)
+        writer.write(request(b"first"))
+        await until(lambda: len(front.door.queue) == 2)
+        held = cast(Connection, next(iter(front.state.connections)))
+        writer.write(request(b"second"))
+        await until(lambda: held.held.endswith(b"second"))
+        front.clear()
+        assert [(await response(reader))[2] for _ in range(2)] == [b"first", b"second"]
+        writer.close()
+
+    front.run(client)
+
+
+def test_who_leaves_while_waiting_is_not_read() -> None:
+    front = Front()
+
+    async def client(port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        front.crowd(1e-6)
+        writer.write(request())
+        await until(lambda: len(front.door.queue) == 2)
+        writer.close()
+        await until(lambda: not front.state.connections)
+        front.clear()
+        await until(lambda: not front.door.crowded)
+
+    front.run(client)
+    assert not front.bodies
+
+
+def test_a_server_that_ends_answers_who_waits() -> None:
+    front = Front()
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        front.crowd(1e-6)
+        writer.write(request())
+        await until(lambda: len(front.door.queue) == 2)
+        cast(Connection, next(iter(front.state.connections))).shutdown()
+        status, headers, body = await response(reader)
+        assert (status, headers["connection"], body) == (200, "close", b"picture")
+        writer.close()
+
+    front.run(client)
+
+
+def test_where_the_kernel_does_not_tell_nothing_has_waited() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        assert waited(one) == 0
+
+
+def test_under_overload_each_request_is_answered_or_refused_once(server: Server, pngs: list[bytes]) -> None:
+    def counted() -> float:
+        lines = server.client.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("anytime_requests_total{"))
+
+    before, pictures = counted(), Pictures(pngs, np.zeros(len(pngs), np.int64))
+    schedule = arrivals.poisson(4000, 1, np.random.default_rng(0))
+    result = drive(anytime(server.url, 0.05), schedule, pictures, 0.05, connections=200, patience=60)
+    statuses = set(result.status.tolist())
+    assert statuses <= {200, 422, 429, 503}
+    assert 200 in statuses
+    assert counted() - before == result.sent
