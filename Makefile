@@ -30,7 +30,7 @@ $(DEV)/installed: pyproject.toml constraints.txt
 
 .PHONY: serve test check format proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
 
-serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded model; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
+serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
 
 test: $(DEV)/installed .venv-kserve/installed  ## run all tests; ARGS='-k policy' passes flags to pytest
@@ -49,7 +49,7 @@ format: $(DEV)/installed  ## rewrite the code as `make check` wants it
 proto: $(DEV)/installed  ## write anew what is generated of the messages of gRPC
 	$(DEV)/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. service/protocols/v2/grpc/*.proto
 
-train: $(DEV)/installed  ## train a model like the embedded one, or go on with it
+train: $(DEV)/installed  ## train a model like the embedded fashion-mnist, or go on with it
 	$(DEV)/bin/python -m training $(ARGS)
 
 table: $(DEV)/installed  ## compare the methods on Fashion-MNIST, sized for two cores, or go on with it

@@ -5,16 +5,15 @@ import math
 import numpy as np
 import onnxruntime
 
-from benchmarks import images, report
+from benchmarks import INT8_MODEL, images, report
 from benchmarks.closed import ask_all
 from benchmarks.server import Server
 from service import artifact, replay
 from service.calibration import Calibration
-from service.settings import EMBEDDED_MODEL
 
 
 def main() -> None:
-    served = artifact.load(EMBEDDED_MODEL)
+    served = artifact.load(INT8_MODEL)
     test = images.fashion_mnist()
     contents, labels = images.pngs(test), test.labels.numpy()
 
@@ -46,7 +45,7 @@ def main() -> None:
 def offline(served: artifact.Artifact, inputs: np.ndarray) -> tuple[replay.Answered, replay.Answered]:
     """What the policy answers at the default operating point, and what the last exit does."""
     metadata = served.metadata
-    session = onnxruntime.InferenceSession(EMBEDDED_MODEL, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(INT8_MODEL, providers=["CPUExecutionProvider"])
     batches = [session.run(None, {"image": inputs[first : first + 500]}) for first in range(0, len(inputs), 500)]
     logits = np.concatenate([np.stack(exits) for exits in batches], axis=1)
     thresholds, calibration = metadata.default_thresholds, Calibration.of(metadata)

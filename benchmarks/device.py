@@ -18,14 +18,13 @@ import onnxruntime
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from benchmarks import report, untrained
+from benchmarks import INT8_MODEL, report, untrained
 from benchmarks.stages import chain, seconds
 from service import artifact
 from service.artifact import Artifact
 from service.runtime.gpu import GpuStages
 from service.runtime.interface import Stages, Tensor
 from service.runtime.stages import OnnxStages, providers_for
-from service.settings import EMBEDDED_MODEL
 from training.processor import processor
 
 Runs = dict[str, Callable[[], object]]
@@ -36,7 +35,7 @@ class DeviceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m benchmarks.device", cli_kebab_case=True)
 
-    model: Path = Field(EMBEDDED_MODEL, description="artifact")
+    model: Path = Field(INT8_MODEL, description="artifact")
     untrained: str = Field(
         "", description=f"instead of an artifact, the network of this recipe with drawn weights: {untrained.RECIPE}, …"
     )

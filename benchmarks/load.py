@@ -19,6 +19,7 @@ class LoadSettings(BaseSettings):
 
     url: str = Field("http://127.0.0.1:8000", description="where the server listens")
     budget_ms: float = Field(50, gt=0, description="latency budget, in ms, from the scheduled send to the answer")
+    model: str = Field("fashion-mnist", description="name of the model that requests name")
     operating_point: str = Field("default", description="operating point that requests name")
     shape: Shape = Field(Shape.POISSON, description="how the load varies around its rate")
     rate: float = Field(500, gt=0, description="mean rate in requests per second; of overload, that of its second half")
@@ -33,7 +34,7 @@ def main() -> None:
     if not len(schedule := DRAW[settings.shape](settings.rate, settings.seconds, np.random.default_rng(settings.seed))):
         sys.exit("error: the schedule is empty; give more --seconds or a higher --rate")
     budget = settings.budget_ms / 1000
-    target = anytime(settings.url, budget, operating_point=settings.operating_point)
+    target = anytime(settings.url, budget, model=settings.model, operating_point=settings.operating_point)
     result = drive(target, schedule, images.pictures(), budget, settings.connections, settings.patience)
     report.save("load", {"settings": settings.model_dump(mode="json")} | result.summary(settings.seconds))
 

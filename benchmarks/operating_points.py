@@ -7,11 +7,10 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from benchmarks import images, report
+from benchmarks import INT8_MODEL, images, report
 from benchmarks.bare import bare_engine, bare_seconds
 from export.risk_control import NEVER
 from service import artifact
-from service.settings import EMBEDDED_MODEL
 
 BATCHES = (1, 8, 32)
 ROUNDS = 3
@@ -22,7 +21,7 @@ class PointSettings(BaseSettings):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m benchmarks.operating_points", cli_kebab_case=True)
 
-    model: Path = Field(EMBEDDED_MODEL, description="artifact")
+    model: Path = Field(INT8_MODEL, description="artifact")
     dataset: str = Field("fashion-mnist", description="data set of its test images, as for python -m training")
     data: Path = Field(Path("data"), description="folder of the data set, likewise")
     images: int = Field(5000, ge=1, description="how many test images")
@@ -48,9 +47,7 @@ def main() -> None:
             name: round(statistics.median(ratios[name] for ratios in rounds), 3) for name in points
         }
     print("seconds ÷ seconds of always the last exit:")
-    report.save(
-        "operating_points" if settings.model == EMBEDDED_MODEL else f"operating_points-{metadata.name}", figures
-    )
+    report.save("operating_points" if settings.model == INT8_MODEL else f"operating_points-{metadata.name}", figures)
 
 
 if __name__ == "__main__":

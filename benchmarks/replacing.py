@@ -16,10 +16,9 @@ import httpx
 import onnx
 from tqdm import tqdm
 
-from benchmarks import images, report
+from benchmarks import INT8_MODEL, images, report
 from benchmarks.memory import resident_mb
 from benchmarks.server import Server
-from service.settings import EMBEDDED_MODEL
 
 TIMES, FIRST = 50, 5
 CLIENTS = 4
@@ -84,7 +83,7 @@ def main() -> None:
 def write(path: Path, number: int) -> None:
     """The embedded model as a newer version, put in place whole."""
     provenance = {"date": f"{3000 + number}-01-01", "checkpoint_sha256": str(number)}
-    changed(EMBEDDED_MODEL, path.with_suffix(".partial"), version=str(number), provenance=provenance).replace(path)
+    changed(INT8_MODEL, path.with_suffix(".partial"), version=str(number), provenance=provenance).replace(path)
 
 
 def changed(source: Path, out: Path, **fields: object) -> Path:

@@ -13,13 +13,12 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from benchmarks import images, report
+from benchmarks import INT8_MODEL, images, report
 from benchmarks.bare import bare_engine, bare_seconds
 from benchmarks.closed import ask_all
 from benchmarks.server import Server
 from service import artifact
 from service.engine import Engine
-from service.settings import EMBEDDED_MODEL
 
 IMAGES = 2000
 WARM = 300
@@ -72,7 +71,7 @@ def bare_rate(threads: int, size: int) -> float:
 
 @cache
 def bare(threads: int) -> tuple[Engine, np.ndarray, tuple[float, ...]]:
-    served = artifact.load(EMBEDDED_MODEL)
+    served = artifact.load(INT8_MODEL)
     contents = images.pngs(images.fashion_mnist(), IMAGES)
     inputs = images.inputs(contents, served.metadata.input)
     return bare_engine(served, max(BATCHES), threads), inputs, served.metadata.default_thresholds

@@ -1,12 +1,13 @@
 """Every setting of the server: from flags, else from `ANYTIME_*` in the environment, else its default."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-EMBEDDED_MODEL = Path(__file__).parent / "models" / "fashion-mnist.onnx"
+EMBEDDED_MODELS = Path(__file__).resolve().parent / "models"
+EMBEDDED_DEFAULT = "cifar100"
 
 Milliseconds = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -50,12 +51,12 @@ class Settings(BaseSettings):
         "https://example.org; * for any. None unless given",
     )
     model: Path = Field(
-        EMBEDDED_MODEL, description="an artifact, or a folder of them, all served; default: the embedded model"
+        EMBEDDED_MODELS, description="an artifact, or a folder of them, all served; default: the embedded ones"
     )
     default_model: str | None = Field(
         None,
         description="name of the model for requests that name none; where several are served and none is the default, "
-        "such a request is refused",
+        f"such a request is refused. Of the embedded ones it is {EMBEDDED_DEFAULT}",
     )
     watch: bool = Field(
         True,
@@ -119,3 +120,9 @@ class Settings(BaseSettings):
     shutdown_timeout_ms: Milliseconds = Field(
         30_000, gt=0, description="most time, in ms, to finish what was admitted before exit"
     )
+
+    @model_validator(mode="after")
+    def name_the_embedded_default(self) -> Self:
+        if self.default_model is None and self.model.resolve() == EMBEDDED_MODELS:
+            self.default_model = EMBEDDED_DEFAULT
+        return self

@@ -5,10 +5,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from benchmarks import INT8_MODEL
 from benchmarks.server import Server
 from service import artifact
 from service.artifact import Artifact
-from service.settings import EMBEDDED_MODEL
 from training import data, datasets
 from training.config import TrainConfig
 
@@ -43,7 +43,7 @@ def test_set(tiny: TrainConfig) -> data.Images:
 
 @pytest.fixture(scope="session")
 def embedded() -> Artifact:
-    return artifact.load(EMBEDDED_MODEL)
+    return artifact.load(INT8_MODEL)
 
 
 @pytest.fixture(scope="session")

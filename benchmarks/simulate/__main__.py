@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from anytime_client.load.arrivals import Times
 from anytime_client.load.shapes import DRAW, Shape
-from benchmarks import images, plots, report
+from benchmarks import INT8_MODEL, images, plots, report
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.recording import Recording, record
 from benchmarks.simulate.replica import Load, Policy, simulate
@@ -21,7 +21,6 @@ from service import artifact
 from service.arbiter import Arbiter
 from service.artifact import Metadata
 from service.scheduler import Scheduler
-from service.settings import EMBEDDED_MODEL
 from training.report import as_markdown
 
 
@@ -30,7 +29,7 @@ class SimulateSettings(BaseSettings):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m benchmarks.simulate", cli_kebab_case=True)
 
-    model: Path = Field(EMBEDDED_MODEL, description="artifact")
+    model: Path = Field(INT8_MODEL, description="artifact")
     images: int = Field(2000, ge=1, description="images whose confidences are recorded")
     requests: int = Field(100_000, ge=1, description="requests per run")
     budgets_ms: list[Annotated[float, Field(gt=0)]] = Field(
@@ -77,7 +76,7 @@ def named(settings: SimulateSettings) -> str:
         parts.append(f"{settings.replicas}-replicas")
     if settings.budgets_ms != SimulateSettings.model_fields["budgets_ms"].default:
         parts += [*(f"{budget:g}" for budget in settings.budgets_ms), "ms"]
-    if settings.model != EMBEDDED_MODEL:
+    if settings.model != INT8_MODEL:
         parts.append(settings.model.stem)
     return "-".join(parts)
 

@@ -73,11 +73,11 @@ class Prediction(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "label": "Sneaker",
-                "class_index": 7,
+                "label": "rocket",
+                "class_index": 69,
                 "confidence": 0.97,
-                "top": [{"label": "Sneaker", "class_index": 7, "probability": 0.97}],
-                "exit": {"number": 2, "of": 4, "depth": 0.31, "reason": "confident"},
+                "top": [{"label": "rocket", "class_index": 69, "probability": 0.97}],
+                "exit": {"number": 2, "of": 4, "depth": 0.3297, "reason": "confident"},
                 "operating_point": "balanced",
                 "latency": {
                     "budget_ms": 20.0,
@@ -87,7 +87,7 @@ class Prediction(BaseModel):
                     "compute_ms": 1.2,
                     "budget_met": True,
                 },
-                "model": {"name": "fashion-mnist-resnet18", "version": "1"},
+                "model": {"name": "cifar100", "version": "483f5f1cf953"},
             }
         }
     )

@@ -3,17 +3,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import untrained
+from benchmarks import INT8_MODEL, untrained
 from benchmarks.device import DeviceSettings, compared, measured
 from service import artifact
 from service.runtime.gpu import GpuStages
 from service.runtime.stages import OnnxStages
-from service.settings import EMBEDDED_MODEL
 
 
 def test_every_way_but_graphs_is_measured_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.stages.SECONDS_PER_ROUND", 1e-6)
-    figures = measured(DeviceSettings(device="cpu", threads=1, batches=[1, 3], rounds=1), EMBEDDED_MODEL)
+    figures = measured(DeviceSettings(device="cpu", threads=1, batches=[1, 3], rounds=1), INT8_MODEL)
     assert list(figures) == ["batch_1", "batch_3"]
     assert all(set(found["ms"]) == {"whole", "host", "bound", "fixed"} for found in figures.values())
 

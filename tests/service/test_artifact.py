@@ -6,17 +6,16 @@ from typing import Any
 import onnx
 import pytest
 
-from benchmarks import FP32_MODEL
+from benchmarks import FP32_MODEL, INT8_MODEL
 from service import artifact
 from service.errors import ArtifactError
-from service.settings import EMBEDDED_MODEL
 
 Change = Callable[[dict[str, Any]], object]
 
 
 def rewritten(path: Path, change: Change) -> Path:
     """The embedded artifact with its metadata changed."""
-    model = onnx.load(EMBEDDED_MODEL)
+    model = onnx.load(INT8_MODEL)
     document = json.loads(model.metadata_props[0].value)
     change(document)
     model.metadata_props[0].value = json.dumps(document)
@@ -25,21 +24,21 @@ def rewritten(path: Path, change: Change) -> Path:
 
 
 def test_the_embedded_artifact_loads() -> None:
-    served = artifact.load(EMBEDDED_MODEL)
+    served = artifact.load(INT8_MODEL)
     assert len(served.stages) == len(served.metadata.exits) == 4
     assert served.metadata.depths == sorted(served.metadata.depths)
     assert served.metadata.depths[-1] == 1.0
-    assert EMBEDDED_MODEL.stat().st_size <= 12_000_000
+    assert INT8_MODEL.stat().st_size <= 12_000_000
 
 
 def test_the_embedded_artifact_says_how_it_was_made() -> None:
-    provenance = artifact.load(EMBEDDED_MODEL).metadata.provenance
+    provenance = artifact.load(INT8_MODEL).metadata.provenance
     assert provenance["split_sizes"] == {"train": 50_000, "validation": 10_000}
     assert provenance["results"]["test"]["accuracy"][3] >= 0.94
     assert {"git_revision", "checkpoint_sha256", "training", "versions", "date"} <= provenance.keys()
 
 
-@pytest.mark.parametrize("model", [EMBEDDED_MODEL, FP32_MODEL])
+@pytest.mark.parametrize("model", [INT8_MODEL, FP32_MODEL])
 def test_no_artifact_tells_of_the_machine_that_made_it(model: Path) -> None:
     graph = onnx.load(model)
     for tensor in graph.graph.initializer:
@@ -85,7 +84,7 @@ def test_files_that_are_no_artifacts_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no protobuf")
     with pytest.raises(ArtifactError, match="is not an ONNX file"):
         artifact.load(tmp_path / "text.onnx")
-    model = onnx.load(EMBEDDED_MODEL)
+    model = onnx.load(INT8_MODEL)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "bare.onnx")
     with pytest.raises(ArtifactError, match="no key 'anytime'"):
@@ -93,7 +92,7 @@ def test_files_that_are_no_artifacts_are_named(tmp_path: Path) -> None:
 
 
 def test_a_graph_without_its_features_is_refused(tmp_path: Path) -> None:
-    model = onnx.load(EMBEDDED_MODEL)
+    model = onnx.load(INT8_MODEL)
     for node in model.graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):

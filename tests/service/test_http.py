@@ -1,7 +1,6 @@
 """A real server process, asked over real connections."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,17 +13,6 @@ from service.jobs import Reason
 from service.protocols.schemas import Error, Prediction
 from tests.service.asking import BODY_LIMIT, NO_LIMIT, ask, png
 from training import data
-
-
-def test_the_readme_request(server: Server) -> None:
-    boot = Path(__file__).parents[1] / "data" / "ankle-boot.png"
-    with boot.open("rb") as file:
-        response = server.client.post("/predict", files={"image": file}, data={"latency_budget_ms": "1000"})
-    answer = Prediction.model_validate_json(response.text)
-    assert answer.label == "Ankle boot"
-    assert answer.latency.budget_ms == 1000
-    assert answer.latency.budget_met
-    assert 0 < answer.latency.compute_ms < answer.latency.elapsed_ms
 
 
 def test_raw_and_multipart_bodies_answer_alike(server: Server, pngs: list[bytes]) -> None:

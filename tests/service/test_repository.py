@@ -11,10 +11,9 @@ import pytest
 from tritonclient.http import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from benchmarks import FP32_MODEL
+from benchmarks import FP32_MODEL, INT8_MODEL
 from benchmarks.replacing import changed, write
 from benchmarks.server import Server
-from service.settings import EMBEDDED_MODEL
 from tests.service.asking import NO_LIMIT, samples
 
 NAME = "fashion-mnist"
@@ -149,7 +148,7 @@ def test_who_uses_a_version_keeps_it(server: Server, folder: Path, pngs: list[by
 
 def test_a_file_may_be_served_without_being_watched(tmp_path: Path, pngs: list[bytes]) -> None:
     path = tmp_path / "model.onnx"
-    shutil.copy(EMBEDDED_MODEL, path)
+    shutil.copy(INT8_MODEL, path)
     with Server("--model", str(path), "--no-watch", "--model-control") as server:
         before = index(server)
         write(path, 2)

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks import INT8_MODEL
 from service.artifact import Artifact
 from service.runtime.stages import OnnxStages, session_options
-from service.settings import EMBEDDED_MODEL
 
 Images = NDArray[np.float32]
 
@@ -31,7 +31,7 @@ def chain(stages: OnnxStages, images: Images) -> list[Images]:
 
 
 def test_the_chain_is_the_whole_graph(stages: OnnxStages, inputs: Images) -> None:
-    whole = onnxruntime.InferenceSession(EMBEDDED_MODEL, session_options(1), providers=["CPUExecutionProvider"])
+    whole = onnxruntime.InferenceSession(INT8_MODEL, session_options(1), providers=["CPUExecutionProvider"])
     for count in (1, 8, 32):
         expected = whole.run(None, {"image": inputs[:count]})
         for one, other in zip(chain(stages, inputs[:count]), expected, strict=True):
@@ -55,7 +55,7 @@ def test_exit_1_runs_the_kernels_of_stage_1_alone(embedded: Artifact, inputs: Im
         events = json.loads(Path(session.end_profiling()).read_text())
         return sum(event.get("cat") == "Node" and event["name"].endswith("_kernel_time") for event in events)
 
-    whole = kernels(EMBEDDED_MODEL.read_bytes(), ["logits_1"])
+    whole = kernels(INT8_MODEL.read_bytes(), ["logits_1"])
     first = kernels(embedded.stages[0], ["logits_1"])
     assert 0 < first < whole / 2
 

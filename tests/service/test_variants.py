@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import FP32_MODEL
+from benchmarks import FP32_MODEL, INT8_MODEL
 from benchmarks.replacing import changed
 from benchmarks.server import Server
 from service import variants
 from service.errors import ArtifactError
-from service.settings import EMBEDDED_MODEL
+from service.settings import EMBEDDED_MODELS
 from service.variants import Source
 from tests.service.asking import NO_LIMIT, ask, samples
 
@@ -20,7 +20,7 @@ from tests.service.asking import NO_LIMIT, ask, samples
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One network in two precisions, and the same under another name."""
     folder = tmp_path_factory.mktemp("models")
-    shutil.copy(EMBEDDED_MODEL, folder / "a.onnx")
+    shutil.copy(INT8_MODEL, folder / "a.onnx")
     shutil.copy(FP32_MODEL, folder / "b.onnx")
     changed(FP32_MODEL, folder / "c.onnx", name="clothes", version="7")
     (folder / "notes.txt").write_text("no model")
@@ -47,10 +47,10 @@ def test_of_each_network_the_variant_for_the_device_is_taken(
 
 @pytest.mark.parametrize(("device", "precision"), [("cpu", "int8"), ("cuda", "fp16")])
 def test_of_the_embedded_photo_model_each_device_has_its_variant(device: str, precision: str) -> None:
-    served = {each.metadata.name: each.metadata for each in Source(EMBEDDED_MODEL.parent, device).load()}
+    served = {each.metadata.name: each.metadata for each in Source(EMBEDDED_MODELS, device).load()}
     assert served.keys() == {"fashion-mnist", "cifar100"}
     assert served["cifar100"].precision == precision
-    assert all(file.stat().st_size <= 12_000_000 for file in EMBEDDED_MODEL.parent.iterdir())
+    assert all(file.stat().st_size <= 12_000_000 for file in EMBEDDED_MODELS.iterdir())
 
 
 def test_a_precision_that_is_not_there_is_said(folder: Path) -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from benchmarks import INT8_MODEL
 from service.app import create_app
 from service.settings import Settings
 
@@ -32,7 +33,7 @@ class Local:
 @pytest.fixture(scope="session")
 def local() -> Iterator[Local]:
     with asyncio.Runner() as runner:
-        app = create_app(Settings(threads=1, max_batch=8))
+        app = create_app(Settings(model=INT8_MODEL, threads=1, max_batch=8))
         life = app.router.lifespan_context(app)
         runner.run(life.__aenter__())
         running = Local(app, runner)

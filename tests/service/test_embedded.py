@@ -1,0 +1,73 @@
+"""What is served where no model is given, and the README's first examples, as they stand there."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import INT8_MODEL
+from benchmarks.server import Server
+from service.protocols.schemas import Prediction
+from service.settings import EMBEDDED_MODELS, Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def embedded_server() -> Iterator[Server]:
+    with Server("--model", str(EMBEDDED_MODELS)) as running:
+        yield running
+
+
+def test_the_photo_model_answers_unless_another_model_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert Settings().model == EMBEDDED_MODELS
+    assert Settings().default_model == "cifar100"
+    assert Settings(model=Path(os.path.relpath(EMBEDDED_MODELS))).default_model == "cifar100"
+    assert Settings(default_model="fashion-mnist").default_model == "fashion-mnist"
+    assert Settings(model=INT8_MODEL).default_model is None
+
+
+def test_the_other_embedded_model_answers_by_its_name(embedded_server: Server) -> None:
+    served = embedded_server.client.get("/models").json()["models"]
+    assert {model["name"] for model in served} == {"cifar100", "fashion-mnist"}
+    boot = (ROOT / "tests" / "data" / "ankle-boot.png").read_bytes()
+    options = {"latency_budget_ms": "inf", "model": "fashion-mnist"}
+    answer = embedded_server.client.post("/predict", content=boot, params=options).json()
+    assert (answer["label"], answer["model"]["name"]) == ("Ankle boot", "fashion-mnist")
+
+
+def run(command: str, server: Server) -> str:
+    """A command of the README, for this server, which may be a slow one."""
+    command = command.replace("http://127.0.0.1:8000", server.url).replace("budget_ms=50 ", "budget_ms=5000 ")
+    shell = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    return shell.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_first_example_of_the_readme(embedded_server: Server) -> None:
+    example = re.search(r"```sh\n(curl [^`]*)```\n\n```json\n(.*?)```", README, re.DOTALL)
+    assert example
+    answer, shown = (Prediction.model_validate_json(text) for text in (run(example[1], embedded_server), example[2]))
+    assert answer.latency.budget_met
+    assert 0 < answer.latency.compute_ms < answer.latency.elapsed_ms
+    # Where a processor adds in another order, so much may differ.
+    assert answer.confidence == pytest.approx(shown.confidence, abs=0.01)
+    differing = {"latency": True, "confidence": True, "top": {"__all__": {"probability"}}}
+    assert answer.model_dump(exclude=differing) == shown.model_dump(exclude=differing)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_stream_of_the_readme(embedded_server: Server) -> None:
+    (command,) = re.findall(r"curl -N .*", README)
+    *exits, answer = [
+        json.loads(data) for data in re.findall(r"^data: (.*)$", run(command, embedded_server), re.MULTILINE)
+    ]
+    assert [one["exit"]["number"] for one in exits] == [1, 2, 3]
+    assert (answer["label"], answer["exit"]["reason"]) == ("rocket", "final")
