@@ -1,6 +1,6 @@
 """The queue in front of the engine: requests that have arrived and wait for the event loop to read them.
 
-The server and the simulator use this same class. Times are seconds on the caller's clock.
+No thread, clock or protocol: times are seconds on the caller's clock.
 """
 
 from bisect import bisect_right, insort

@@ -93,8 +93,8 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         256,
         ge=1,
-        description="most jobs of a model that wait, and most large images to decode; one more is refused with 429, "
-        "unless others wait only to go deeper, who give way",
+        description="most requests that wait to be read, jobs of a model and large images to decode; one more is "
+        "refused with 429, unless others wait only to go deeper, who give way",
     )
     max_body_bytes: int = Field(
         32 * 2**20, ge=1, description="largest request body, in bytes; more is refused with 413"

@@ -1,6 +1,7 @@
 """The HTTP connection of a client: uvicorn's protocol with what it leaves undone."""
 
 import asyncio
+import math
 import socket
 import sys
 from functools import partial
@@ -35,6 +36,8 @@ class Connection(HttpToolsProtocol):
     """A request that waits to be read, and what has come behind it."""
     its_turn = False
     """What is being read has waited for it."""
+    withheld: RequestResponseCycle | None = None
+    """A request that is there, of which the application does not know yet."""
 
     def __init__(self, *args: Any, door: Door, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -53,10 +56,12 @@ class Connection(HttpToolsProtocol):
             return
         door = self.door
         self.arrived = door.clock() - (waited(self.socket) if door.crowded else 0.0)
-        if not self.within and (self.cycle is None or self.cycle.response_complete) and is_whole_prediction(data):
+        between = not self.within and (self.cycle is None or self.cycle.response_complete)
+        if between and not self.flow.write_paused and is_whole_prediction(data):
             self.held, self.whole = data, len(data)
-            arrived = Arrived(door.model(data), in_v2(data), self.read_held, self.refuse_held)
-            door.welcome(door.deadline(self.arrived, data), arrived)
+            model = door.model(data) if door.crowded else None
+            deadline = door.deadline(self.arrived, data) if door.crowded else math.inf
+            door.welcome(deadline, Arrived(model, in_v2(data), self.read_held, self.refuse_held))
         else:
             self.read(data)
 
@@ -77,6 +82,10 @@ class Connection(HttpToolsProtocol):
         self.on_response_complete()
         if behind:
             self.data_received(behind)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.held = b""
+        super().connection_lost(exc)
 
     def shutdown(self) -> None:
         self.read_held()
@@ -126,12 +135,13 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self.within = False
-        if self.its_turn or self.pipeline or self.cycle.response_complete or not self.door.crowded:
+        cycle, scope = self.cycle, self.cycle.scope
+        if self.its_turn or self.pipeline or cycle.response_complete or scope["method"] != "POST":
             super().on_message_complete()
             return
-        scope, body = self.cycle.scope, self.cycle.body
-        deadline = self.door.deadline(self.arrived, scope["query_string"], body)
-        self.door.welcome(deadline, Arrived(None, False, partial(complete, self.cycle)))
+        self.withheld = cycle
+        deadline = self.door.deadline(scope["state"]["arrival"], scope["query_string"], cycle.body)
+        self.door.welcome(deadline, Arrived(None, False, partial(complete, cycle)))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)
@@ -141,6 +151,8 @@ class Connection(HttpToolsProtocol):
         cycle, refusal = self.cycle, error_response(400, ErrorBody(code="bad_request", message=msg))
         refusal.headers["Connection"] = "close"
         if cycle is not None and not cycle.response_complete:
+            if cycle is self.withheld:
+                complete(cycle)
             if not cycle.more_body:
                 cycle.on_response = lambda: self.send_400_response(msg)
                 return
@@ -158,7 +170,8 @@ class Connection(HttpToolsProtocol):
     @property
     def arriving(self) -> bool:
         """The client may be in the middle of sending."""
-        return self.broken or (self.cycle is not None and self.cycle.more_body)
+        cycle = self.cycle
+        return self.broken or (cycle is not None and cycle.more_body and cycle is not self.withheld)
 
 
 def complete(cycle: RequestResponseCycle) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,18 +21,20 @@ from service.protocols.failures import error_response, retry_headers
 from service.protocols.schemas import ErrorBody
 from service.protocols.v2.http import errors as v2
 from service.registry import Models
-from service.scheduler import PATIENCE
+from service.scheduler import LATE, PATIENCE
 from service.times import RecentQuantile
 
-PREDICTION = re.compile(rb"/predict(?:/stream)?/?(?:\?| )|/v2/models/[^/ ?]+(?:/versions/[^/ ?]+)?/infer/?(?:\?| )")
+PREDICTION = re.compile(rb"POST [^ ?]*(?:/predict(?:/stream)?|/v2/models/[^/ ?]+(?:/versions/[^/ ?]+)?/infer)/?[ ?]")
 FORM = b"form-data"
 """Stands in the head of every multipart form, and in each of its parts."""
-LENGTH = re.compile(rb"\r\ncontent-length: *(\d+) *(?=\r\n)", re.IGNORECASE)
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,15}) *(?=\r\n)", re.IGNORECASE)
 SPECIAL = re.compile(
     rb"\r\n(?:expect|origin|transfer-encoding|upgrade|connection:(?! *keep-alive *\r\n))", re.IGNORECASE
 )
 """Headers that change what belongs to the request, what the answer says, or what becomes of the connection."""
-BUDGET = re.compile(rb'latency_budget_ms(?:=|"\s*:\s*|"?\r\n\r\n)(\d+\.?\d*)')
+BUDGET, TIMEOUT = b"latency_budget_ms", b'"timeout"'
+VALUE = re.compile(rb'\w+(?:=|"\s*:\s*"?|"?(?:\r\n[^\r\n]+)*\r\n\r\n)([^\s"&,}]{1,32})')
+"""What follows a name in a query, in JSON, in a form."""
 MODEL = re.compile(rb'(?:[?&]model=|/v2/models/|name="?model"?\r\n\r\n)([^/?&\s]+)')
 """In a query, in JSON, in a form, in a path."""
 
@@ -82,7 +85,8 @@ class Door:
             self.queue.add(deadline, arrived)
             self._begin(self.queue.turn(self.clock()))
         elif arrived.refuse is None:
-            self.queue.add(deadline, arrived)
+            # Late rather than never, and not before those who can be in time.
+            self.queue.add(deadline if self._in_time(deadline, arrived.model) else self.clock() + LATE, arrived)
         elif len(self.queue) >= self.max_queue:
             self._refuse(QueueFull, deadline, arrived, arrived.refuse)
         elif self._in_time(deadline, arrived.model):
@@ -97,15 +101,15 @@ class Door:
         return in_time and not self._engine_late(deadline, model)
 
     def _turn(self) -> None:
-        """Of those who have waited. What was foretold need not hold, so some may be late all the same."""
-        now, punctual = self.clock(), []
+        """Predictions may fail: those who have waited and are late by now are refused."""
+        now, in_time, loop = self.clock(), [], asyncio.get_running_loop()
         for deadline, arrived in self.queue.turn(now):
             late = self._engine_late(deadline, arrived.model) or deadline < now + self._rest(arrived.model, 1, now)
             if late and arrived.refuse is not None:
-                self._refuse(Overloaded, deadline, arrived, arrived.refuse)
+                loop.call_soon(self._refuse, Overloaded, deadline, arrived, arrived.refuse)
             else:
-                punctual.append((deadline, arrived))
-        self._begin(punctual)
+                in_time.append((deadline, arrived))
+        self._begin(in_time)
 
     def _begin(self, turn: Sequence[tuple[float, Arrived]]) -> None:
         self.crowded = bool(turn) or len(self.queue) > 0
@@ -115,9 +119,9 @@ class Door:
         if self.crowded:
             loop.call_soon(self._turn)
 
-    def engine_refused(self, model: ModelId, retry_after: float) -> None:
-        """Until the engine has done something, no job is worth reading that wants its answer before so many seconds."""
-        self._engine_free[model] = self.clock() + retry_after
+    def engine_refused(self, model: ModelId, until: float) -> None:
+        """It could not answer a job due then. Until it has done something, none that is due earlier is read."""
+        self._engine_free[model] = until
 
     def engine_has_answered(self) -> None:
         self._engine_free.clear()
@@ -135,7 +139,10 @@ class Door:
         self, error: type[RequestError], deadline: float, arrived: Arrived, refuse: Callable[[bytes, bytes], None]
     ) -> None:
         self._count(error, arrived.model.id.name if arrived.model else "")
-        wait_ms = max(1, math.ceil(self.queue.wait(deadline) * 1000))
+        wait = self.queue.wait(deadline)
+        if arrived.model is not None:
+            wait = max(wait, self._engine_free.get(arrived.model.id, 0.0) - self.clock())
+        wait_ms = max(1, math.ceil(wait * 1000))
         refuse(*rendered(error.status, error.code, wait_ms, arrived.in_v2))
 
     def _count(self, error: type[RequestError], model: str) -> None:
@@ -148,25 +155,26 @@ class Door:
 
     def deadline(self, arrival: float, *parts: bytes | bytearray) -> float:
         """As far as a glance at the parts of a request tells."""
-        for part in parts:
-            if budget := BUDGET.search(part):
-                return arrival + float(budget[1]) / 1000
+        for name, per_second in ((BUDGET, 1e3), (TIMEOUT, 1e6)):
+            for part in parts:
+                value = VALUE.match(part, place + (name == TIMEOUT)) if (place := part.find(name)) >= 0 else None
+                with suppress(ValueError):
+                    if value is not None:
+                        return arrival + min(PATIENCE, float(value[1]) / per_second)  # not the other way, for NaN
         return arrival + self.default_budget
 
     def model(self, data: bytes) -> Model | None:
         """That which a whole request seems to name, or the default."""
         found = MODEL.search(data, 0, data.find(b"\r\n"))
-        if found is None and FORM in data:
-            found = MODEL.search(data)
+        if found is None and FORM in data and (place := data.find(b'name="model"')) > 0:
+            found = MODEL.search(data, place, place + 300)
         return self.models.known(found[1].decode(errors="replace") if found else None)
 
 
 def is_whole_prediction(data: bytes) -> bool:
     """`data` is one request for a prediction with all of its body, and nothing special is said of it."""
-    if not data.startswith(b"POST "):
-        return False
     line, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
-    if end < 0 or not data.endswith(b" HTTP/1.1", 0, line) or not PREDICTION.search(data, 5, line):
+    if end < 0 or not data.endswith(b" HTTP/1.1", 0, line) or not PREDICTION.match(data):
         return False
     lengths = LENGTH.findall(data, line, end + 2)
     return len(lengths) == 1 and int(lengths[0]) == len(data) - end - 4 and not SPECIAL.search(data, line, end + 2)

@@ -63,7 +63,7 @@ class Front:
         try:
             job = model.submit(image, terms, reply)
         except Overloaded as refusal:
-            self.door.engine_refused(model.id, refusal.retry_after or 0.0)
+            self.door.engine_refused(model.id, min(terms.deadline, self.clock() + (refusal.retry_after or 0.0)))
             raise
         try:
             return await reply.future

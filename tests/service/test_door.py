@@ -242,6 +242,76 @@ def test_what_comes_behind_a_request_that_waits_is_answered_after_it() -> None:
     front.run(client)
 
 
+def test_garbage_behind_a_request_that_waits_takes_no_answer_from_it() -> None:
+    front = Front()
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        front.crowd()
+        writer.write(request() + b"xyz\r\n\r\n")
+        await until(lambda: len(front.door.queue) == 2)
+        front.clear()
+        assert [(await response(reader))[0] for _ in range(2)] == [200, 400]
+        writer.close()
+
+    front.run(client)
+
+
+def test_a_length_that_is_no_number_hangs_nobody() -> None:
+    front, monstrous = Front(), request(headers=f"Content-Length: {'9' * 5000}\r\n")
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        front.crowd(0.004)
+        writer.write(request())
+        await until(lambda: len(front.door.queue) == 2)
+        writer.write(monstrous)
+        await until(lambda: cast(Connection, next(iter(front.state.connections))).held.endswith(monstrous))
+        front.door.clock = lambda: time.monotonic() + 1  # the first is late when it is its turn
+        front.clear()
+        assert [(await response(reader))[0] for _ in range(2)] == [503, 400]
+        await until(lambda: not front.door.crowded)
+        writer.close()
+
+    front.run(client)
+
+
+@pytest.mark.parametrize("headers", ["Connection: keep-alive\r\n", "Origin: https://example.org\r\n"])
+def test_every_prediction_keeps_those_after_it_waiting(headers: str) -> None:
+    front, crowded = Front(), []
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(headers=headers))
+        await until(lambda: front.door.crowded)
+        crowded.append(True)
+        assert (await response(reader))[0] == 200
+        writer.close()
+
+    front.run(client)
+    assert crowded
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (b"/predict?latency_budget_ms=50&top_k=1 HTTP/1.1", 0.05),
+        (b"/predict?latency_budget_ms=1e3 HTTP/1.1", 1),
+        (b"/predict?latency_budget_ms=inf HTTP/1.1", 10),
+        (b"/predict?latency_budget_ms=nan HTTP/1.1", 10),
+        (b"/predict?latency_budget_ms=soon HTTP/1.1", 10),
+        (b"/predict HTTP/1.1", 10),
+        (b'{"parameters": {"latency_budget_ms" : 20.5}}', 0.0205),
+        (b'{"parameters":{"latency_budget_ms":"20"}}', 0.02),
+        (b'{"parameters": {"timeout": 30000}}', 0.03),
+        (b'; name="latency_budget_ms"\r\n\r\n50\r\n--', 0.05),
+        (b"; name=latency_budget_ms\r\nContent-Type: text/plain\r\n\r\n50\r\n--", 0.05),
+    ],
+)
+def test_the_budget_is_seen_at_a_glance(said: bytes, seconds: float) -> None:
+    assert Front().door.deadline(0.0, said) == pytest.approx(seconds)
+
+
 def test_who_leaves_while_waiting_is_not_read() -> None:
     front = Front()
 
