@@ -1,53 +1,91 @@
-"""A model is replaced under load: does every request get an answer of one version, and does memory come back?
+"""A model is replaced under load: does every request get an answer of one version in time, and does memory come back?
 
-`python -m benchmarks.replacing [TIMES]`: clients ask without a pause while the file is replaced and loaded, again and
-again. Answers that started after a version was ready must be of it; memory is compared after the last replacements and
-after the first few, as those set the level.
+`python -m benchmarks.replacing [TIMES]`: clients ask without a pause, first for a while of a model that is left alone,
+then while its file is replaced and loaded, again and again. Versions are int8 and fp32 in turn, so that features of one
+fit no stage of the other, and each has labels of its own. Memory after the last replacement is compared with that after
+the first few, as those set the level, and with that before the first one.
 """
 
 import json
+import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import onnx
 from tqdm import tqdm
 
-from benchmarks import INT8_MODEL, images, report
+from benchmarks import FP32_MODEL, INT8_MODEL, images, report
 from benchmarks.memory import resident_mb
 from benchmarks.server import Server
+from service import artifact
 
-TIMES, FIRST = 50, 5
+TIMES, FIRST = 50, 4
+"""Both even: int8 again."""
 CLIENTS = 4
 BUDGET_MS = 200
+WARM_SECONDS, CALM_SECONDS = 5, 30
+
+
+@dataclass
+class Seen:
+    """What clients were told. `elapsed`: ms by their own clock."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    stale: int = 0
+    mixed: int = 0
+    elapsed: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, Any]:
+        ordered = sorted(self.elapsed)
+        return {
+            "answers_by_status": dict(self.statuses),
+            "late": self.late,
+            "late_share": round(self.late / len(ordered), 5),
+            "median_ms": round(ordered[len(ordered) // 2], 2),
+            "p99_ms": round(ordered[int(len(ordered) * 0.99)], 2),
+            "of_a_version_replaced_before_they_were_asked_for": self.stale,
+            "labels_of_another_version": self.mixed,
+        }
 
 
 class Clients:
-    """They note status and version of every answer, and the version that was ready when they asked."""
+    """`ready`: the version that every request from now on must be answered by, or by a newer one."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        self.ready = 0
-        self.statuses: Counter[int] = Counter()
-        self.late_versions = 0
-        self.answers = 0
+        self.url, self.ready, self.seen = url, 0, Seen()
+        self._pngs = images.pictures(100).pngs
         self._ends = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
         for thread in self._threads:
             thread.start()
 
     def _ask(self) -> None:
-        pngs = images.pictures(100).pngs
         with httpx.Client(base_url=self.url, timeout=30) as client:
             while not self._ends.is_set():
-                ready, png = self.ready, pngs[self.answers % len(pngs)]
-                response = client.post("/predict", content=png, params={"latency_budget_ms": BUDGET_MS})
-                self.statuses[response.status_code] += 1
-                self.answers += 1
-                self.late_versions += response.is_success and int(response.json()["model"]["version"]) < ready
+                ready, seen, start = self.ready, self.seen, time.perf_counter()
+                png = self._pngs[len(seen.elapsed) % len(self._pngs)]
+                try:
+                    response = client.post("/predict", content=png, params={"latency_budget_ms": BUDGET_MS})
+                except httpx.HTTPError as error:
+                    seen.statuses[type(error).__name__] += 1
+                    continue
+                elapsed = (time.perf_counter() - start) * 1000
+                seen.statuses[str(response.status_code)] += 1
+                seen.elapsed.append(elapsed)
+                if response.is_success:
+                    answer = response.json()
+                    version = answer["model"]["version"]
+                    seen.late += elapsed > BUDGET_MS
+                    seen.stale += int(version) < ready
+                    seen.mixed += any(each["label"].split()[-1] != version for each in answer["top"])
 
     def stop(self) -> None:
         self._ends.set()
@@ -57,33 +95,45 @@ class Clients:
 
 def main() -> None:
     times = int(sys.argv[1]) if sys.argv[1:] else TIMES
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as waiting:
         path = Path(folder) / "model.onnx"
         write(path, 0)
+        versions = [write(Path(waiting) / f"{number}.onnx", number) for number in range(1, times + 1)]
         with Server("--model", folder, "--no-watch", "--model-control") as server:
             clients, sizes = Clients(server.url), {}
             try:
-                for number in tqdm(range(1, times + 1)):
-                    write(path, number)
+                time.sleep(WARM_SECONDS)
+                calm = clients.seen = Seen()
+                time.sleep(CALM_SECONDS)
+                replaced = clients.seen = Seen()
+                sizes[0] = resident_mb(server.process.pid)
+                for number, version in enumerate(tqdm(versions), start=1):
+                    shutil.copy(version, path.with_suffix(".partial")).replace(path)
                     server.client.post("/v2/repository/models/fashion-mnist/load", timeout=600).raise_for_status()
                     clients.ready = number
                     sizes[number] = resident_mb(server.process.pid)
             finally:
                 clients.stop()
+    first = min(FIRST, times)
     figures = {
         "replaced": times,
-        "answers_by_status": clients.statuses,
-        "answers_of_a_version_that_was_replaced_before_they_were_asked_for": clients.late_versions,
+        "budget_ms": BUDGET_MS,
+        "left_alone": calm.figures(),
+        "while_replaced": replaced.figures(),
         "resident_mb": sizes,
-        "ratio": round(sizes[times] / sizes[min(FIRST, times)], 3),
+        f"ratio_to_after_{first}": round(sizes[times] / sizes[first], 3),
+        "ratio_to_before": round(sizes[times] / sizes[0], 3),
     }
     report.save("replacing", figures)
 
 
-def write(path: Path, number: int) -> None:
-    """The embedded model as a newer version, put in place whole."""
+def write(path: Path, number: int) -> Path:
+    """A newer version, put in place whole: int8 where the number is even, else fp32, with the number in all labels."""
+    source = FP32_MODEL if number % 2 else INT8_MODEL
+    labels = [f"{label} {number}" for label in artifact.load(source).metadata.classes]
     provenance = {"date": f"{3000 + number}-01-01", "checkpoint_sha256": str(number)}
-    changed(INT8_MODEL, path.with_suffix(".partial"), version=str(number), provenance=provenance).replace(path)
+    partial = path.with_suffix(".partial")
+    return changed(source, partial, version=str(number), classes=labels, provenance=provenance).replace(path)
 
 
 def changed(source: Path, out: Path, **fields: object) -> Path:
