@@ -11,8 +11,10 @@ import httptools
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.protocols.door import Arrived, Door, in_v2, is_whole_prediction
+from service.errors import RequestError
+from service.protocols.door import Arrived, Door, is_whole_prediction
 from service.protocols.failures import error_response
+from service.protocols.refusals import in_v2, refusal
 from service.protocols.schemas import ErrorBody
 
 LAST_DATA_RECEIVED = slice(52, 56)
@@ -61,7 +63,7 @@ class Connection(HttpToolsProtocol):
             self.held, self.whole = data, len(data)
             model = door.model(data) if door.crowded else None
             deadline = door.deadline(self.arrived, data) if door.crowded else math.inf
-            door.welcome(deadline, Arrived(model, in_v2(data), self.read_held, self.refuse_held))
+            door.welcome(deadline, Arrived(model, self.read_held, self.refuse_held))
         else:
             self.read(data)
 
@@ -73,11 +75,12 @@ class Connection(HttpToolsProtocol):
             self.read(data)
             self.its_turn = False
 
-    def refuse_held(self, status_line: bytes, rest: bytes) -> None:
-        behind, self.held = self.held[self.whole :], b""
+    def refuse_held(self, error: type[RequestError], wait_ms: int) -> None:
+        data, behind, self.held = self.held[: self.whole], self.held[self.whole :], b""
         if self.parser is None:
             return
         headers = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        status_line, rest = refusal(error.status, error.code, wait_ms, in_v2(data))
         self.transport.write(b"".join([status_line, *headers, rest]))
         self.on_response_complete()
         if behind:
@@ -141,7 +144,7 @@ class Connection(HttpToolsProtocol):
             return
         self.withheld = cycle
         deadline = self.door.deadline(scope["state"]["arrival"], scope["query_string"], cycle.body)
-        self.door.welcome(deadline, Arrived(None, False, partial(complete, cycle)))
+        self.door.welcome(deadline, Arrived(None, partial(complete, cycle)))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)

@@ -6,10 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 
 from prometheus_client import Counter
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service import policy
 from service.admission import FrontQueue
@@ -17,9 +15,6 @@ from service.errors import Overloaded, QueueFull, RequestError
 from service.jobs import ModelId
 from service.metrics import Metrics
 from service.model import Model
-from service.protocols.failures import error_response, retry_headers
-from service.protocols.schemas import ErrorBody
-from service.protocols.v2.http import errors as v2
 from service.registry import Models
 from service.scheduler import LATE, PATIENCE
 from service.times import RecentQuantile
@@ -39,18 +34,19 @@ MODEL = re.compile(rb'(?:[?&]model=|/v2/models/|name="?model"?\r\n\r\n)([^/?&\s]
 """In a query, in JSON, in a form, in a path."""
 
 
+Refuse = Callable[[type[RequestError], int], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A request of which nothing is known but what a glance tells.
+    """An unparsed request.
 
-    `read` reads it; `refuse` answers it, where that is still possible, with a status line and the bytes that follow the
-    default headers.
+    `read` reads it; `refuse` answers it, where that is still possible, with an error and when to try again, in ms.
     """
 
     model: Model | None
-    in_v2: bool
     read: Callable[[], None]
-    refuse: Callable[[bytes, bytes], None] | None = None
+    refuse: Refuse | None = None
 
 
 class Door:
@@ -135,15 +131,12 @@ class Door:
             return 0.0
         return self.delivery.seconds(now) + model.times.seconds(1, min(jobs, model.times.sizes[-1]), now)
 
-    def _refuse(
-        self, error: type[RequestError], deadline: float, arrived: Arrived, refuse: Callable[[bytes, bytes], None]
-    ) -> None:
+    def _refuse(self, error: type[RequestError], deadline: float, arrived: Arrived, refuse: Refuse) -> None:
         self._count(error, arrived.model.id.name if arrived.model else "")
         wait = self.queue.wait(deadline)
         if arrived.model is not None:
             wait = max(wait, self._engine_free.get(arrived.model.id, 0.0) - self.clock())
-        wait_ms = max(1, math.ceil(wait * 1000))
-        refuse(*rendered(error.status, error.code, wait_ms, arrived.in_v2))
+        refuse(error, max(1, math.ceil(wait * 1000)))
 
     def _count(self, error: type[RequestError], model: str) -> None:
         """Looking a series up costs more than counting, so it is done once."""
@@ -178,19 +171,3 @@ def is_whole_prediction(data: bytes) -> bool:
         return False
     lengths = LENGTH.findall(data, line, end + 2)
     return len(lengths) == 1 and int(lengths[0]) == len(data) - end - 4 and not SPECIAL.search(data, line, end + 2)
-
-
-def in_v2(data: bytes) -> bool:
-    """Errors are to have the shape of the Open Inference Protocol."""
-    return data.find(b"/v2/models/", 0, data.find(b"\r\n")) > 0
-
-
-@lru_cache(maxsize=1024)
-def rendered(status: int, code: str, wait_ms: int, in_v2: bool) -> tuple[bytes, bytes]:
-    """Status line, and headers with body."""
-    message = f"the requests before this one keep the server busy for {wait_ms} ms"
-    body = ErrorBody(code=code, message=message, retry_after_ms=wait_ms)
-    response = v2.error_response(status, message) if in_v2 else error_response(status, body)
-    response.headers.update(retry_headers(body))
-    rest = b"".join([*(b"%b: %b\r\n" % header for header in response.raw_headers), b"\r\n", response.body])
-    return STATUS_LINE[status], rest

@@ -129,7 +129,7 @@ class Front:
     def crowd(self, seconds: float = 1e-6) -> None:
         """Somebody with no hurry keeps the event loop busy, and so does each who waits."""
         self.door.crowded, self.door.queue.each = True, seconds
-        self.door.queue.add(-math.inf, Arrived(None, False, lambda: None))
+        self.door.queue.add(-math.inf, Arrived(None, lambda: None))
 
     def clear(self) -> None:
         self.door._turn()
