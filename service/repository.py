@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from watchfiles import awatch
 
 from service.errors import RequestError
 from service.jobs import ModelId
+from service.memory import give_back
 from service.metrics import Metrics
 from service.model import Model
 from service.registry import Models
@@ -162,7 +164,7 @@ class Repository:
             try:
                 await self._warm(model)
             except BaseException:
-                self._going[id_] = model.retire()
+                self._let_go(model)
                 raise
         finally:
             self._coming.discard(id_)
@@ -176,8 +178,19 @@ class Repository:
     def _retire(self, model: Model) -> None:
         self.models.remove(model)
         self._going = {id_: gone for id_, gone in self._going.items() if not gone.done()}
-        self._going[model.id] = model.retire()
+        self._let_go(model)
         logger.info("no longer serving %s", model)
+
+    def _let_go(self, model: Model) -> None:
+        """Its memory goes back once it is gone; on a thread beside, as that takes milliseconds."""
+        loop = asyncio.get_running_loop()
+        self._going[model.id] = gone = model.retire()
+
+        def give_back_beside(_: Future[None]) -> None:
+            with suppress(RuntimeError):  # the server has ended meanwhile
+                loop.call_soon_threadsafe(loop.run_in_executor, None, give_back)
+
+        gone.add_done_callback(give_back_beside)
 
     def _report(self, problems: dict[Path, str]) -> None:
         for path, problem in problems.items():

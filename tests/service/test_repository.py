@@ -12,6 +12,7 @@ from tritonclient.http import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from benchmarks import FP32_MODEL, INT8_MODEL
+from benchmarks.memory import resident_mb
 from benchmarks.replacing import changed, write
 from benchmarks.server import Server
 from tests.service.asking import NO_LIMIT, samples
@@ -156,3 +157,13 @@ def test_a_file_may_be_served_without_being_watched(tmp_path: Path, pngs: list[b
         server.client.post(f"/v2/repository/models/{NAME}/load", timeout=PATIENCE).raise_for_status()
         assert (NAME, "2") in index(server)
         assert ask(server.client, pngs[0]).json()["model"]["version"] == "2"
+
+
+def test_the_memory_of_replaced_versions_comes_back(server: Server, folder: Path) -> None:
+    """The allocator would keep a quarter more after five."""
+    before = resident_mb(server.process.pid)
+    for number in range(2, 7):
+        write(folder / "model.onnx", number)
+        server.client.post(f"/v2/repository/models/{NAME}/load", timeout=PATIENCE).raise_for_status()
+    until(lambda: index(server) == {(NAME, "6"): ("READY", "")})
+    until(lambda: resident_mb(server.process.pid) < 1.12 * before)
