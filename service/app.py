@@ -135,8 +135,8 @@ def open_model(
     variant: Variant, settings: Settings, engine: Engine, metrics: Metrics, delivery: RecentQuantile
 ) -> Model:
     """Open its stages and make it known to the engine, cold."""
-    metadata, sizes = variant.artifact.metadata, batch_sizes(settings.max_batch)
-    stages = open_stages(variant.artifact, settings.device, settings.threads, sizes, settings.cuda_graphs)
+    metadata, sizes = variant.metadata, batch_sizes(settings.max_batch)
+    stages = open_stages(variant.read(), settings.device, settings.threads, sizes, settings.cuda_graphs)
     times = StageTimes(len(metadata.exits), sizes, delivery)
     scheduler = Scheduler(times, metadata.operating_points, max_queue=settings.max_queue)
     own = ModelMetrics(metrics, metadata, stages.provider, lambda: scheduler.waiting)
