@@ -56,7 +56,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     seen = source.stamps()
 
     def opened(variant: Variant) -> Model:
-        return open_model(variant, settings, engine, metrics, delivery)
+        return open_model(variant, source.device, settings, engine, metrics, delivery)
 
     registry, lifecycle = Models(map(opened, source.load()), settings.default_model), Lifecycle()
     default_budget = None if settings.default_budget_ms is None else settings.default_budget_ms / 1000
@@ -136,11 +136,11 @@ def grpc_server(settings: Settings, port: int, front: Front, metrics: Metrics) -
 
 
 def open_model(
-    variant: Variant, settings: Settings, engine: Engine, metrics: Metrics, delivery: RecentQuantile
+    variant: Variant, device: str, settings: Settings, engine: Engine, metrics: Metrics, delivery: RecentQuantile
 ) -> Model:
-    """Open its stages and make it known to the engine, cold."""
-    metadata, sizes = variant.artifact.metadata, batch_sizes(settings.max_batch)
-    stages = open_stages(variant.artifact, settings.device, settings.threads, sizes, settings.cuda_graphs)
+    """Open its stages and make it known to the engine, cold. `device`: `cpu` or `cuda`, the one of the whole server."""
+    metadata, sizes = variant.metadata, batch_sizes(settings.max_batch)
+    stages = open_stages(variant.read(), device, settings.threads, sizes, settings.cuda_graphs)
     times = StageTimes(len(metadata.exits), sizes, delivery)
     scheduler = Scheduler(times, metadata.operating_points, max_queue=settings.max_queue)
     own = ModelMetrics(metrics, metadata, stages.provider, lambda: scheduler.waiting)

@@ -78,7 +78,9 @@ class Settings(BaseSettings):
         description="latency budget, in ms, of a request that names none; without it such a request is refused",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where to run; auto takes a GPU where there is one"
+        "auto",
+        description="where to run; auto takes a GPU where there is one. All models run on the same: one that cannot is "
+        "refused",
     )
     cuda_graphs: bool = Field(
         False,

@@ -1,7 +1,8 @@
 """Which artifacts of a folder are served: of each network, those in the precision that is made for the device."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,24 +19,34 @@ Stamp = tuple[str, int, int, int]
 
 @dataclass(frozen=True)
 class Variant:
-    """An artifact to serve, and its file. `variants`: version by precision, of all that are here of its network."""
+    """A file to serve. `artifact`: only where the file was read just now. `variants`: version by precision, of all that
+    are here of its network.
+    """
 
     path: Path
-    artifact: Artifact
+    metadata: Metadata
+    artifact: Artifact | None = None
     variants: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def metadata(self) -> Metadata:
-        return self.artifact.metadata
+    def read(self) -> Artifact:
+        """Raises ArtifactError where the file can no longer be read, or is another one by now."""
+        read = self.artifact or artifact.load(self.path)
+        if read.metadata != self.metadata:
+            raise ArtifactError(f"{self.path}: changed while it was read")
+        return read
 
 
 @dataclass(frozen=True)
 class Source:
-    """An artifact or a folder of them, for a `device`: `cpu` or `cuda`. `precision`: instead of the one made for it."""
+    """An artifact or a folder of them, for a `device`: `cpu` or `cuda`. `precision`: instead of the one made for it.
+
+    A file is read again only once it has changed. Of one that was in order its metadata are kept.
+    """
 
     path: Path
     device: str
     precision: Precision | None = None
+    _known: dict[Stamp, Metadata] = field(default_factory=dict, repr=False, compare=False)
 
     def files(self) -> list[Path]:
         if not self.path.is_dir():
@@ -46,11 +57,8 @@ class Source:
         """Different when a file has come, gone or changed."""
         found = []
         for path in self.files():
-            try:
-                state = path.stat()
-            except FileNotFoundError:
-                continue
-            found.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))
+            with suppress(FileNotFoundError):
+                found.append(stamp(path))
         return found
 
     def load(self) -> list[Variant]:
@@ -65,11 +73,13 @@ class Source:
         files = self.files()
         if not files:
             return [], {self.path: f"{self.path}: the folder has no .onnx file"}
+        for gone in self._known.keys() - set(self.stamps()):
+            del self._known[gone]
         read: list[Variant] = []
         problems: dict[Path, str] = {}
         for file in files:
             try:
-                read.append(Variant(file, artifact.load(file)))
+                read.append(self._variant(file))
                 check_version(read)
             except ArtifactError as error:
                 problems[file] = str(error)
@@ -84,8 +94,24 @@ class Source:
             except ArtifactError as error:
                 problems |= {each.path: str(error) for each in network}
                 continue
-            chosen += [Variant(each.path, each.artifact, by_precision) for each in matching]
+            chosen += [replace(each, variants=by_precision) for each in matching]
         return sorted(chosen, key=lambda variant: variant.metadata.date), problems
+
+    def _variant(self, file: Path) -> Variant:
+        try:
+            now = stamp(file)
+        except OSError as error:
+            raise ArtifactError(f"{file}: cannot be read: {error.strerror}") from error
+        if metadata := self._known.get(now):
+            return Variant(file, metadata)
+        read = artifact.load(file)
+        self._known[now] = read.metadata
+        return Variant(file, read.metadata, read)
+
+
+def stamp(path: Path) -> Stamp:
+    state = path.stat()
+    return path.name, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def check_version(variants: Sequence[Variant]) -> None:

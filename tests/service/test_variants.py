@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import FP32_MODEL, INT8_MODEL
-from benchmarks.replacing import changed
+from benchmarks.replacing import changed, write
 from benchmarks.server import Server
-from service import variants
+from service import artifact, variants
 from service.errors import ArtifactError
 from service.settings import EMBEDDED_MODELS
 from service.variants import Source
@@ -39,8 +39,8 @@ def test_of_each_network_the_variant_for_the_device_is_taken(
     folder: Path, device: str, precision: variants.Precision | None, served: dict[str, str]
 ) -> None:
     loaded = Source(folder, device, precision).load()
-    assert {each.artifact.metadata.name: each.artifact.metadata.precision for each in loaded} == served
-    by_name = {each.artifact.metadata.name: each.variants for each in loaded}
+    assert {each.metadata.name: each.metadata.precision for each in loaded} == served
+    by_name = {each.metadata.name: each.variants for each in loaded}
     assert by_name["fashion-mnist"].keys() == {"int8", "fp32"}
     assert by_name["clothes"] == {"fp32": "7"}
 
@@ -53,6 +53,31 @@ def test_of_the_embedded_photo_model_each_device_has_its_variant(device: str, pr
     assert all(file.stat().st_size <= 12_000_000 for file in EMBEDDED_MODELS.iterdir())
 
 
+def test_only_files_that_changed_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    load = artifact.load
+    monkeypatch.setattr(artifact, "load", lambda path: read.append(path.name) or load(path))
+    source = Source(tmp_path, "cpu")
+    shutil.copy(INT8_MODEL, tmp_path / "a.onnx")
+    changed(FP32_MODEL, tmp_path / "b.onnx", name="clothes", version="7")
+    (tmp_path / "broken.onnx").write_bytes(b"broken")
+    first, _ = source.scan()
+    assert read == ["a.onnx", "b.onnx", "broken.onnx"]
+    write(tmp_path / "c.onnx", 1)
+    write(tmp_path / "a.onnx", 2)
+    (tmp_path / "broken.onnx").unlink()
+    read.clear()
+    second, _ = source.scan()
+    assert read == ["a.onnx", "c.onnx"]
+    assert {each.metadata.version for each in second} == {"7", "1", "2"}
+    (unchanged,) = (each for each in second if each.metadata.version == "7")
+    assert unchanged.read().metadata.name == "clothes"  # as for a model that is loaded again
+    write(tmp_path / "b.onnx", 3)
+    with pytest.raises(ArtifactError, match="changed while it was read"):
+        unchanged.read()
+    assert [each.read().metadata for each in first if each.artifact] == [each.metadata for each in first]
+
+
 def test_a_precision_that_is_not_there_is_said(folder: Path) -> None:
     with pytest.raises(ArtifactError, match="'clothes' is not there in int8, only in fp32"):
         Source(folder, "cpu", "int8").load()
@@ -62,7 +87,7 @@ def test_older_versions_come_first(tmp_path: Path) -> None:
     new = {"checkpoint_sha256": "other", "date": "2030-01-01", "precision": "fp32"}
     changed(FP32_MODEL, tmp_path / "a.onnx", version="new", provenance=new)
     changed(FP32_MODEL, tmp_path / "b.onnx", version="old")
-    assert [each.artifact.metadata.version for each in Source(tmp_path, "cpu").load()] == ["old", "new"]
+    assert [each.metadata.version for each in Source(tmp_path, "cpu").load()] == ["old", "new"]
 
 
 def test_folders_that_cannot_be_served_are_said(tmp_path: Path) -> None:
