@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -81,7 +81,7 @@ class Client:
 
     def predict_many(
         self, images: Iterable[Image], options: Options | None = None, concurrency: int = 8
-    ) -> Iterator[Answer]:
+    ) -> Generator[Answer, None, None]:
         """In the order of `images`, which are taken as they are needed, at most `concurrency` of them at once."""
 
         def answer(image: Image) -> Answer:
@@ -162,7 +162,7 @@ class AsyncClient:
 
     async def predict_many(
         self, images: Iterable[Image], options: Options | None = None, concurrency: int = 8
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncGenerator[Answer, None]:
         """In the order of `images`, which are taken as they are needed, at most `concurrency` of them at once."""
 
         async def answer(image: Image) -> Answer:

@@ -33,7 +33,8 @@ def main() -> None:
 
 
 def elapsed_ms(answers: list[Any]) -> float:
-    return statistics.median(answer["latency"]["elapsed_ms"] for answer in answers)
+    median: float = statistics.median(answer["latency"]["elapsed_ms"] for answer in answers)
+    return median
 
 
 def summary(answers: list[Any]) -> dict[str, Any]:

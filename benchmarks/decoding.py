@@ -7,7 +7,9 @@ turn, for a network that wants 32×32 and one that wants 224×224.
 import io
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -34,7 +36,7 @@ def main() -> None:
     for name, size in PHOTOS.items():
         content = encoded(photo(size), "JPEG", {"quality": 90})
         for side in SIDES:
-            whole, reduced = in_turn(lambda c=content, s=side: decode_whole(c, s), lambda c=content, s=side: seen(c, s))
+            whole, reduced = in_turn(partial(decode_whole, content, side), partial(seen, content, side))
             figures[f"JPEG, {name}, {len(content) / 1e6:.1f} MB, to {side}×{side}"] = {
                 "whole_ms": round(1000 * whole, 1),
                 "reduced_ms": round(1000 * reduced, 1),
@@ -44,7 +46,7 @@ def main() -> None:
     image = photo(PHOTOS["12 MP"])
     for name, (kind, options) in OTHERS.items():
         content = encoded(image, kind, options)
-        (seconds,) = in_turn(lambda c=content: seen(c, 224))
+        (seconds,) = in_turn(partial(seen, content, 224))
         figures[f"{name}, 12 MP, {len(content) / 1e6:.1f} MB, to 224×224"] = {"ms": round(1000 * seconds, 1)}
     save("decoding", figures)
 
@@ -65,7 +67,7 @@ def photo(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(total.clip(0, 255).astype(np.uint8))
 
 
-def encoded(image: Image.Image, kind: str, options: dict[str, object]) -> bytes:
+def encoded(image: Image.Image, kind: str, options: Mapping[str, Any]) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()

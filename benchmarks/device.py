@@ -93,7 +93,7 @@ def chains(served: Artifact, host: OnnxStages, settings: DeviceSettings) -> dict
 
 
 def loaded_chain(stages: Stages, images: Tensor) -> None:
-    chain(stages, stages.load(images))
+    chain(stages, stages.load([*images]))
 
 
 def in_turn(runs: Runs, rounds: int) -> list[dict[str, float]]:

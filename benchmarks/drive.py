@@ -32,7 +32,8 @@ class Judged(Result):
     @cached_property
     def right(self) -> NDArray[np.bool_]:
         classes = np.array([-1 if answer is None else answer.class_index for answer in self.answers], int)
-        return classes == self.labels
+        right: NDArray[np.bool_] = classes == self.labels
+        return right
 
     def summary(self, seconds: float) -> dict[str, Any]:
         return super().summary(seconds) | {

@@ -7,6 +7,7 @@ closed loop, which is measured again before each run, for machines change their 
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def main() -> None:
         for name, schedule in loads(rng).items():
             capacity = closed(server, pictures)
             times = schedule(capacity)
-            cpu, result = spent(server, lambda times=times: drive(target, times, pictures, BUDGET))
+            cpu, result = spent(server, partial(drive, target, times, pictures, BUDGET))
             rows[name] = figures(result, cpu, capacity)
     print(f"{tables.loads(rows)}\n")
     best = max(row["goodput_of_closed_loop"] for row in rows.values())

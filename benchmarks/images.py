@@ -19,12 +19,15 @@ from training.config import TrainConfig
 
 @cache
 def fashion_mnist() -> data.Images:
-    return datasets.test_images(TrainConfig())
+    test = datasets.test_images(TrainConfig())
+    assert isinstance(test, data.Images)
+    return test
 
 
 def pngs_of(dataset: str, folder: Path, count: int) -> list[bytes]:
     """The first test images of a data set, whose files lie in `folder`, spread over its classes."""
     test = datasets.test_images(TrainConfig(dataset=dataset, data=folder))
+    assert isinstance(test, data.Images)
     order = np.random.default_rng(0).permutation(len(test.labels))[:count]
     return [png(picture(test.pixels[index])) for index in order]
 

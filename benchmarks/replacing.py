@@ -108,7 +108,9 @@ def main() -> None:
                 replaced = clients.seen = Seen()
                 sizes[0] = resident_mb(server.process.pid)
                 for number, version in enumerate(tqdm(versions), start=1):
-                    shutil.copy(version, path.with_suffix(".partial")).replace(path)
+                    partial = path.with_suffix(".partial")
+                    shutil.copy(version, partial)
+                    partial.replace(path)
                     server.client.post("/v2/repository/models/fashion-mnist/load", timeout=600).raise_for_status()
                     clients.ready = number
                     sizes[number] = resident_mb(server.process.pid)

@@ -27,6 +27,7 @@ class Server:
         command = [sys.executable, "-m", "service", "--port", "0", *flags]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.log: list[str] = []
+        assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
             if started := STARTED.search(line):

@@ -9,7 +9,7 @@ each part, so that on a GPU they sum up to more.
 import itertools
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import median
@@ -154,7 +154,7 @@ class Laps:
     """Seconds by part, each from the end of the one before; the device has finished it."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.seconds = device, Counter[str]()
+        self.device, self.seconds = device, defaultdict[str, float](float)
         self.last = waited(device)
 
     def end(self, part: str) -> None:
@@ -174,12 +174,13 @@ class Run:
     """Training with one choice, without end."""
 
     def __init__(self, recipe: str, device: str, choice: Choice, images: Images, seconds: float) -> None:
-        changed = {"precision": choice.precision, "layout": choice.layout, "batch_size": choice.batch_size}
-        self.config = TrainConfig(recipe=recipe, method=choice.method, device=device, **changed)
+        changed: dict[str, Any] = {"method": choice.method, "precision": choice.precision, "layout": choice.layout}
+        self.config = TrainConfig(recipe=recipe, device=device, batch_size=choice.batch_size, **changed)
         _, classes, _ = DATASETS[self.config.dataset]
         fabric, self.images = set_up(self.config), images
         self.device = fabric.device
-        splits = Splits(images, images, [""] * classes, *2 * [[0.5] * images.image_shape[0]], "bilinear")
+        half = [0.5] * images.image_shape[0]
+        splits = Splits(images, images, [""] * classes, half, half, "bilinear")
         self.augment = Augmentation(self.config, splits)
         network = build(self.config, images.image_shape, classes).to(self.device)
         speed = Speed(choice.precision, choice.layout)

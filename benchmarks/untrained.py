@@ -6,6 +6,7 @@ otherwise; `fp16` is for GPUs.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -27,7 +28,8 @@ HELD_OUT = 400
 
 def main() -> None:
     out, *rest = sys.argv[1:]
-    write(Path(out), *rest)
+    arguments: list[Any] = rest
+    write(Path(out), *arguments)
 
 
 def write(out: Path, recipe: str = RECIPE, precision: Precision = "fp32", size: int | None = None) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 @pytest.fixture(scope="session")
 def test_set(tiny: TrainConfig) -> data.Images:
     """256 real test images."""
-    return datasets.test_images(tiny)
+    images = datasets.test_images(tiny)
+    assert isinstance(images, data.Images)
+    return images
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +58,6 @@ def inputs(test_set: data.Images, embedded: Artifact) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Server:
+def server() -> Iterator[Server]:
     with Server() as running:
         yield running

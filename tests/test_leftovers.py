@@ -36,6 +36,8 @@ def test_a_run_that_hangs_ends_and_leaves_no_process(tmp_path: Path, end: signal
         [*command, "-o", limit, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     with run:
+        assert run.stdout is not None
+        assert run.stderr is not None
         said = ""
         while len(processes := re.findall(r"process (\d+) ", said)) < 3:
             said += os.read(run.stdout.fileno(), 1024).decode() or pytest.fail(run.stderr.read())

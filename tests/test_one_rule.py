@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.server import Server
@@ -49,6 +50,7 @@ def run(
     noise = np.random.default_rng(0)
     splits = datasets.load(tiny)
     for half, images in (("train", splits.train), ("train", splits.validation), ("test", test_set)):
+        assert isinstance(images, data.Images)
         for pixels, label in zip(images.pixels.numpy(), images.labels.tolist(), strict=True):
             file = folder / half / f"class {label}" / f"{noise.integers(2**60)}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +129,8 @@ def pixels_of(served: Artifact, content: bytes) -> Pixels:
     decoder = Decoder(Limits(), threads=1, max_waiting=1, clock=lambda: 0.0)
     tensor = asyncio.run(decoder.decode(content, spec, math.inf))
     mean, std = (np.asarray(values).reshape(-1, 1, 1) for values in (spec.mean, spec.std))
-    return np.round((tensor * std + mean) * 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.round((tensor * std + mean) * 255).astype(np.uint8)
+    return pixels
 
 
 def probabilities(answer: Prediction) -> list[float]:

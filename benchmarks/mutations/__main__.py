@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +58,8 @@ class Asking:
             self.answers.pop(number).set_result((status, body))
 
     async def over_http(self, number: int, sent: over_http.Sent) -> tuple[int, bytes]:
-        answer = self.answers[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self.answers[number] = answer
         self.pool.submit(number, sent.request(f"{self.pool.host}:{self.pool.port}"))
         return await answer
 
@@ -197,7 +198,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write the figures to benchmarks/results/, too")
     given = parser.parse_args()
     with Server("--grpc-port", "0") as server:
-        told: Awaitable[Any] = (
+        told: Coroutine[Any, Any, Any] = (
             run(server, given.requests, given.seed) if given.only is None else once(server, given.only, given.seed)
         )
         figures = asyncio.run(told)

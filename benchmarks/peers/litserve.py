@@ -5,8 +5,11 @@ come in base64.
 """
 
 import base64
+from typing import Any
 
 import litserve
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.peers.model import MAX_BATCH, MAX_WAIT, Network, port
 
@@ -15,13 +18,13 @@ class Classifier(litserve.LitAPI):
     def setup(self, device: str) -> None:
         self.network = Network()
 
-    def decode_request(self, request: dict):
+    def decode_request(self, request: dict[str, Any]) -> NDArray[np.float32]:
         return self.network.decode(base64.b64decode(request["image"]))
 
-    def batch(self, inputs: list) -> list:
+    def batch(self, inputs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         return inputs
 
-    def predict(self, x: list) -> list[int]:
+    def predict(self, x: list[NDArray[np.float32]]) -> list[int]:
         return self.network.classes(x)
 
     def unbatch(self, output: list[int]) -> list[int]:

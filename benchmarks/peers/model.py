@@ -47,7 +47,8 @@ class Network:
 
     def classes(self, images: Sequence[NDArray[np.float32]]) -> list[int]:
         (logits,) = self.session.run([self.last], {"image": np.stack(images)})
-        return logits.argmax(axis=1).tolist()
+        indices: list[int] = logits.argmax(axis=1).tolist()
+        return indices
 
 
 def port() -> int:

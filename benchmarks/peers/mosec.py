@@ -6,6 +6,8 @@
 import os
 
 import mosec
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.peers.model import BUDGET, MAX_BATCH, MAX_QUEUE, Network, port
 
@@ -14,10 +16,10 @@ class Classifier(mosec.Worker):
     def __init__(self) -> None:
         self.network = Network()
 
-    def deserialize(self, data: bytes):
+    def deserialize(self, data: bytes) -> NDArray[np.float32]:
         return self.network.decode(data)
 
-    def forward(self, data: list) -> list[int]:
+    def forward(self, data: list[NDArray[np.float32]]) -> list[int]:
         return self.network.classes(data)
 
 

@@ -5,6 +5,7 @@ The queue policy rejects what has waited too long, and whatever comes when the q
 
 import os
 import sysconfig
+from typing import Any
 
 import numpy as np
 from pytriton.decorators import batch
@@ -14,7 +15,7 @@ from pytriton.triton import Triton, TritonConfig
 from benchmarks.peers.model import MAX_BATCH, MAX_QUEUE, MAX_WAIT, Network, port
 
 
-def classifier(network: Network):
+def classifier(network: Network) -> Any:
     @batch
     def classify(image: np.ndarray) -> dict[str, np.ndarray]:
         classes = network.classes([network.decode(png) for (png,) in image])

@@ -7,6 +7,7 @@ the budget would end requests that come to an idle server.
 import os
 import signal
 import threading
+from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
@@ -27,14 +28,16 @@ class Classifier:
         return self.network.classes([self.network.decode(png) for png in pngs])
 
     async def __call__(self, request: Request) -> int:
-        return await self.classify(await request.body())
+        index: int = await self.classify(await request.body())
+        return index
 
 
 if __name__ == "__main__":
     stop = threading.Event()
     ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", object_store_memory=100 * 2**20)
     serve.start(http_options={"host": "127.0.0.1", "port": port()})
-    serve.run(Classifier.bind())
+    deployment: Any = Classifier  # what the decorator makes of it
+    serve.run(deployment.bind())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     while not stop.wait(0.2):
         pass

@@ -53,7 +53,8 @@ def peer_server(name: str, model: Path, max_batch: int, pictures: Pictures) -> I
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+        port: int = found.getsockname()[1]
+        return port
 
 
 def answers(target: Target, process: subprocess.Popen[bytes], pictures: Pictures) -> bool:

@@ -15,6 +15,7 @@ from benchmarks.drive import Pictures
 from benchmarks.server import Server
 from service.artifact import Artifact
 from service.calibration import Calibration
+from service.runtime.interface import Features
 from service.runtime.stages import OnnxStages
 from service.times import QUANTILE, StageTimes, batch_sizes
 
@@ -71,7 +72,8 @@ def answers(
     confidences, right = np.empty((len(inputs), exits)), np.empty((len(inputs), exits), bool)
     for first in range(0, len(inputs), batch):
         rows = slice(first, first + batch)
-        features, running = stages.load(inputs[rows]), None
+        features: Features = stages.load([*inputs[rows]])
+        running = None
         for stage in range(1, exits + 1):
             logits, features = stages.run(stage, features)
             probabilities, running = calibration.probabilities(stage, logits, running)
@@ -86,7 +88,7 @@ def stage_seconds(
     found: list[dict[int, Any]] = [{size: [] for size in sizes} for _ in range(exits)]
     for _ in range(REPEATS):
         for size in sizes:
-            features = stages.load(inputs[:size])
+            features: Features = stages.load([*inputs[:size]])
             for stage, by_size in enumerate(found, start=1):
                 start = time.perf_counter()
                 _, features = stages.run(stage, features)

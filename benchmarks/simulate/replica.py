@@ -107,7 +107,8 @@ class Durations:
 
     def draw(self, stage: int, size: int) -> float:
         self._next = (self._next + 1) % DRAWS
-        return self._draws[stage - 1][size - 1][self._next]
+        drawn: float = self._draws[stage - 1][size - 1][self._next]
+        return drawn
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ class Requests:
 
     def answered(self, job: Job, exit: int, reason: Reason, now: float) -> None:
         if exit:
+            assert isinstance(job.reply, Client)
             number = job.reply.number
             self.latency[number] = now + self.outside[number] - self.load.schedule[number]
             self.exit[number], self.reasons[number] = exit, reason

@@ -28,7 +28,7 @@ def plot(found: Figures, folder: Path) -> dict[str, Path]:
         figure.suptitle(title)
         draw(axes, found)
         paths[title] = folder / file
-        FigureCanvasAgg(figure).print_png(paths[title])  # type: ignore[no-untyped-call]
+        FigureCanvasAgg(figure).print_png(paths[title])
     return paths
 
 

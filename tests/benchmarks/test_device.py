@@ -7,6 +7,7 @@ from benchmarks import INT8_MODEL, untrained
 from benchmarks.device import DeviceSettings, compared, measured
 from service import artifact
 from service.runtime.gpu import GpuStages
+from service.runtime.interface import Features
 from service.runtime.stages import OnnxStages
 
 
@@ -27,7 +28,7 @@ def test_a_network_with_drawn_weights_is_served_in_half_precision(tmp_path: Path
     untrained.write(path, "imagenet-resnet18", "fp16", size=32)
     served = artifact.load(path)
     stages = GpuStages(OnnxStages(served, "cpu", threads=1), [1, 2])
-    features = stages.load(np.zeros((2, 3, 32, 32), np.float32))
+    features: Features = stages.load([*np.zeros((2, 3, 32, 32), np.float32)])
     for stage in range(1, len(served.stages) + 1):
         logits, features = stages.run(stage, features)
     assert logits.shape == (2, 1000)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from training import data
 PICTURES = Pictures([b"even", b"odd"], np.array([0, 1]))
 
 
-def against(respond: Respond, schedule: arrivals.Times, *, stall: float = 0, **limits: float) -> Judged:
+def against(respond: Respond, schedule: arrivals.Times, *, stall: float = 0, **limits: Any) -> Judged:
     """Drive a scripted target; `stall`: seconds for which the loop then stands."""
 
     async def whole() -> Judged:
@@ -49,7 +50,7 @@ async def never(_: asyncio.StreamWriter) -> None:
 
 
 def accounted(result: Judged) -> bool:
-    return result.sent == result.answered.sum() + sum(result.refused.values()) + result.given_up + result.errors
+    return result.sent == int(result.answered.sum()) + sum(result.refused.values()) + result.given_up + result.errors
 
 
 def test_every_answer_is_compared_with_its_own_label() -> None:

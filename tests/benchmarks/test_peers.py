@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -39,7 +40,8 @@ def test_peers_answer_as_the_last_exit_does(
 
 def last_exit(artifact: Path, inputs: NDArray[np.float32]) -> list[int]:
     session = onnxruntime.InferenceSession(artifact, providers=["CPUExecutionProvider"])
-    return session.run(["logits_4"], {"image": inputs})[0].argmax(axis=1).tolist()
+    indices: list[int] = session.run(["logits_4"], {"image": inputs})[0].argmax(axis=1).tolist()
+    return indices
 
 
 @pytest.mark.parametrize("artifact", MODELS.values())
@@ -87,7 +89,7 @@ def test_medians_over_repeats() -> None:
             "given_up": 5,
         }
 
-    peers = {
+    peers: dict[str, dict[str, Any]] = {
         "one": {"servers": {"ours": {"1×": [run(0.5), run(0.7)]}, "one": {"1×": [run(0)]}}, "failed": None},
         "two": {"servers": {"ours": {"1×": [run(0.9)]}}, "failed": "no answer"},
     }
@@ -106,7 +108,7 @@ def test_our_goodput_is_compared_with_that_of_every_other_server() -> None:
     def runs(*goodputs: float) -> dict[str, object]:
         return {"2×": [{"goodput_per_second": goodput} for goodput in goodputs]}
 
-    peers = {
+    peers: dict[str, dict[str, Any]] = {
         "one": {"servers": {"ours": runs(80, 90, 100), "one, a": runs(30), "one, b": runs(45)}},
         "idle": {"servers": {"ours": runs(90), "idle, a": runs(0), "idle, b": runs(0)}},
         "late": {"servers": {"ours": runs(90)}},

@@ -123,7 +123,8 @@ def test_the_bound_by_hand() -> None:
     settings = command.SimulateSettings(budgets_ms=[500], replicas=2)
 
     def most(seconds: float, requests: int) -> float:
-        goodput = command.bound(command.Trace(1, seconds, np.zeros(requests)), known, settings)["goodput_per_second"]
+        trace = command.Trace(1, seconds, np.zeros(requests))
+        goodput: float = command.bound(trace, known, settings)["goodput_per_second"]
         return goodput * seconds
 
     assert most(10, 6) == pytest.approx(4)  # of six images two are never right

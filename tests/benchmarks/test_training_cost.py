@@ -6,6 +6,8 @@ import torch
 
 from benchmarks import training_cost
 from benchmarks.training_cost import PARTS, Choice, CostSettings, Laps, Run, compared, measured, summary
+from training.config import TrainConfig
+from training.speed import Speed
 
 SMALL = Choice("plain", "fp32", "channels_last", batch_size=4)
 
@@ -30,7 +32,7 @@ def test_the_choice_reaches_what_is_timed(fused: bool) -> None:
     choice = replace(SMALL, precision="bf16", fused=fused)
     run = Run("fashion-mnist-cpu", "cpu", choice, training_cost.noise(config(), "cpu"), seconds=1e-6)
     assert run.learner.optimizer.param_groups[0]["fused"] is fused
-    assert run.learner.speed == training_cost.Speed("bf16", "channels_last")
+    assert run.learner.speed == Speed("bf16", "channels_last")
     assert (run.config.method, run.config.batch_size) == ("plain", 4)
 
 
@@ -87,8 +89,8 @@ def test_figures_are_medians_of_the_rounds() -> None:
 
 def test_a_recipe_of_image_files_is_refused() -> None:
     with pytest.raises(ValueError, match="no recipe of imagenet; those of fashion-mnist can be measured"):
-        training_cost.noise(training_cost.TrainConfig(recipe="imagenet-resnet18"), "cpu")
+        training_cost.noise(TrainConfig(recipe="imagenet-resnet18"), "cpu")
 
 
-def config() -> training_cost.TrainConfig:
-    return training_cost.TrainConfig(recipe="fashion-mnist-cpu")
+def config() -> TrainConfig:
+    return TrainConfig(recipe="fashion-mnist-cpu")

@@ -192,9 +192,9 @@ def test_warm_up_does_not_count() -> None:
 def test_the_table_has_a_column_per_run_and_shares_of_what_they_are_shares_of() -> None:
     some = figures(result_of([0, 0, 0, 0], [0.1, 0.2, 0.3, 0.1], [200, 200, 503, NO_ANSWER]), 0, 10)
     none = {**figures(result_of([], [], []), 0, 10), "budget_ms": None}
-    console = Console(width=100, file=io.StringIO())
+    console = Console(width=100, file=(file := io.StringIO()))
     console.print(table([some, none], exits=3))
-    lines = {line[:30].strip(): line[30:].split() for line in console.file.getvalue().splitlines()}
+    lines = {line[:30].strip(): line[30:].split() for line in file.getvalue().splitlines()}
     assert lines[""] == ["budget", "1000", "ms", "no", "limit"]
     assert lines["measured over"] == ["10.0", "s"] * 2
     assert lines["answered"] == ["2", "50.0%", "0", "–"]

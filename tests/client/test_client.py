@@ -14,6 +14,7 @@ import pytest
 
 from anytime_client import AsyncClient, Client, Options, Prediction, ServerError, Step, Unreachable
 from anytime_client.__main__ import Ask, streamed
+from anytime_client.client import Answer
 from benchmarks.server import Server
 
 ROOT = Path(__file__).parents[2]
@@ -27,14 +28,19 @@ def run(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=folder, env=where)
 
 
+def label(answer: Answer) -> str:
+    assert isinstance(answer, Prediction)
+    return answer.label
+
+
 def test_one_image_and_many(server: Server, tmp_path: Path) -> None:
     (tmp_path / "not.png").write_text("no picture")
-    images = [BOOT, BOOT.read_bytes(), tmp_path / "not.png", tmp_path / "nowhere.png", BOOT]
+    images: list[bytes | Path] = [BOOT, BOOT.read_bytes(), tmp_path / "not.png", tmp_path / "nowhere.png", BOOT]
     with Client(server.url, options=OPTIONS) as client:
         assert client.predict(BOOT).label == "Ankle boot"
         many = list(client.predict_many(images, concurrency=2))
 
-    async def asynchronous() -> list[object]:
+    async def asynchronous() -> list[Answer]:
         async with AsyncClient(server.url, options=OPTIONS) as client:
             assert (await client.predict(BOOT)).label == "Ankle boot"
             return [answer async for answer in client.predict_many(images, concurrency=2)]
@@ -42,7 +48,8 @@ def test_one_image_and_many(server: Server, tmp_path: Path) -> None:
     for answers in (many, asyncio.run(asynchronous())):
         kinds = [type(answer) for answer in answers]
         assert kinds == [Prediction, Prediction, ServerError, FileNotFoundError, Prediction]
-        assert answers[0].label == answers[4].label == "Ankle boot"
+        assert label(answers[0]) == label(answers[4]) == "Ankle boot"
+        assert isinstance(answers[2], ServerError)
         assert answers[2].code == "not_an_image"
 
 
@@ -59,7 +66,7 @@ def test_steps_are_those_of_the_stream_and_one_of_them_is_the_answer(server: Ser
         assert [step.reason for step in found] == [None, None, None, "final"]
         (would,) = [step for step in found if step.would_answer]
         assert (would.exit, would.label) == (answer.exit, "Ankle boot")
-        assert all(0 < step.left_ms < 5000 for step in found)
+        assert all(step.left_ms is not None and 0 < step.left_ms < 5000 for step in found)
 
 
 def test_a_stream_that_is_refused_raises(server: Server) -> None:
@@ -107,7 +114,7 @@ def test_images_are_taken_as_they_are_needed_and_leaving_early_is_clean(server: 
 
     with Client(server.url, options=OPTIONS) as client:
         answers = client.predict_many(endless(), concurrency=3)
-        assert [next(answers).label for _ in range(4)] == ["Ankle boot"] * 4
+        assert [label(next(answers)) for _ in range(4)] == ["Ankle boot"] * 4
         answers.close()
     assert len(taken) <= 4 + 3
 
@@ -115,7 +122,7 @@ def test_images_are_taken_as_they_are_needed_and_leaving_early_is_clean(server: 
         async with AsyncClient(server.url, options=OPTIONS) as client:
             async with aclosing(client.predict_many(endless(), concurrency=3)) as answers:
                 async for answer in answers:
-                    assert answer.label == "Ankle boot"
+                    assert label(answer) == "Ankle boot"
                     break
             assert asyncio.all_tasks() == {asyncio.current_task()}
 

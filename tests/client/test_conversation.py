@@ -30,7 +30,7 @@ ANSWER = {
 }
 
 
-def busy(status: int = 503, **headers: str) -> httpx.Response:
+def busy(status: int = 503, /, **headers: str) -> httpx.Response:
     return httpx.Response(status, json={"error": {"code": "overloaded", "message": "later"}}, headers=headers)
 
 
@@ -58,7 +58,8 @@ class Talk:
                     self.now += self.each_takes
                     step = exchange.send(self.responses[len(self.sent) - 1])
         except StopIteration as end:
-            return end.value
+            found: Prediction = end.value
+            return found
 
 
 def test_an_answer_is_read_and_what_was_asked_for_is_sent() -> None:
@@ -73,7 +74,7 @@ def test_an_answer_is_read_and_what_was_asked_for_is_sent() -> None:
         "top_k": "2",
     }
     assert float(sent.query["latency_budget_ms"]) == pytest.approx(50)
-    assert (sent.timeout.read, sent.timeout.connect) == (pytest.approx(1.05), pytest.approx(1.05))
+    assert (sent.timeout.read, sent.timeout.connect) == pytest.approx((1.05, 1.05))
 
 
 def test_another_attempt_has_what_is_left_of_the_budget() -> None:

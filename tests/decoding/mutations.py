@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from decoding import Limits, PictureError, fitted, open_picture
+from decoding import Limits, Mode, PictureError, fitted, open_picture
 from tests.decoding.pictures import chunk, encoded, exif, forms, segment, with_chunks, with_segments
 
 LIMITS = Limits(pixels=1_000_000, decoded=250_000)
@@ -87,7 +87,7 @@ def outcomes(count: int, seed: int) -> collections.Counter[str]:
     for _ in range(count):
         content = mutated(files, random)
         try:
-            mode = "L" if random.random() < 0.5 else "RGB"
+            mode: Mode = "L" if random.random() < 0.5 else "RGB"
             assert fitted(open_picture(content, LIMITS), (8, 8), "bilinear", mode).size == (8, 8)
             found["read"] += 1
         except PictureError as error:

@@ -1,5 +1,7 @@
 """Whatever form the values have in a file, they come out as the same 8 bits."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,7 +25,7 @@ def test_all_forms_of_a_picture_are_the_same_picture(form: str) -> None:
 
 
 @pytest.mark.parametrize("case", sorted((CASES / "decode").glob("*g")) + sorted((CASES / "metadata").iterdir()))
-def test_what_was_seen_wrongly_is_as_its_reference(case: object) -> None:
+def test_what_was_seen_wrongly_is_as_its_reference(case: Path) -> None:
     picture = open_picture(case.read_bytes())
     reference = {(28, 28): "reference", (112, 112): "reference-4x", (224, 224): "reference-8x"}[picture.size]
     expected = fitted(open_picture((CASES / f"{reference}.png").read_bytes()), (28, 28), "bilinear", "L")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decoding import ImageTooLarge, Limits, Resize, fitted, open_picture, picture, resized
+from decoding import ImageTooLarge, Limits, Resize, fitted, open_picture, resized
+from decoding.errors import NotAnImage
 from tests.decoding.pictures import encoded, exif, segment, with_segments
 
 PLANE = Image.effect_mandelbrot((1600, 1200), (-2, -1.1, 1, 1.1), 60)
@@ -53,5 +54,5 @@ def test_limits_count_what_is_decoded() -> None:
 def test_a_missing_end_is_given_back_at_any_size(at_least: tuple[int, int] | None) -> None:
     expected, seen = (open_picture(content).decode("RGB", at_least) for content in (JPEG, JPEG[:-2]))
     assert seen.tobytes() == expected.tobytes()
-    with pytest.raises(picture.NotAnImage):
+    with pytest.raises(NotAnImage):
         open_picture(JPEG[: len(JPEG) * 3 // 4]).decode("RGB", at_least)

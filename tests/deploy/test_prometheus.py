@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +19,8 @@ PATIENCE = 60
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
+        port: int = listening.getsockname()[1]
+        return port
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="Debian's package prometheus is not installed")
@@ -49,13 +51,13 @@ def test_prometheus_scrapes_the_exits(server: Server, tmp_path: Path) -> None:
     assert sum(float(one["value"][1]) for one in found) >= 1
 
 
-def first_answer(url: str, query: str) -> list[dict]:
+def first_answer(url: str, query: str) -> list[dict[str, Any]]:
     """Ask until Prometheus has scraped something."""
     pause = threading.Event()
     for _ in range(PATIENCE * 5):
         try:
             response = httpx.get(url, params={"query": query}).raise_for_status()
-            result = response.json()["data"]["result"]
+            result: list[dict[str, Any]] = response.json()["data"]["result"]
         except httpx.HTTPError:  # it does not listen yet, or says that it is starting
             result = []
         if result:

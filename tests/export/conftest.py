@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,6 @@ def artifact(tiny: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-def places(config: TrainConfig) -> dict[str, Path]:
+def places(config: TrainConfig) -> dict[str, Any]:
     """Where the run's images are, which its artifact does not tell."""
     return {"data": config.data, "originals": config.originals}

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -69,7 +71,7 @@ def test_exits_that_only_get_better_answer_alone() -> None:
     st.lists(st.tuples(st.floats(0.1, 5), st.floats(0.1, 5)), min_size=1, max_size=5),
 )
 def test_the_server_answers_what_the_exporter_calibrated(
-    seed: int, answer: str, parameters: list[tuple[float, float]]
+    seed: int, answer: Literal["own", "ensemble"], parameters: list[tuple[float, float]]
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(len(parameters), 6, 3, generator=generator) * 5

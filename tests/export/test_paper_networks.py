@@ -1,6 +1,7 @@
 """Every network of the paper, every kind of exit, one of each other family: two steps, then the exporter's check."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torchvision.datasets import CIFAR100
@@ -14,7 +15,7 @@ from training.recipes import IMAGENET_ROWS
 from training.train import CHECKPOINT, train
 
 
-def train_and_export(folder: Path, classes: int, **settings: object) -> None:
+def train_and_export(folder: Path, classes: int, **settings: Any) -> None:
     config = TrainConfig(
         out=folder / "run",
         data=folder / "data",

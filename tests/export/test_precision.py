@@ -1,6 +1,7 @@
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from benchmarks import FP32_MODEL
 from export import export as exporter
 from export.artifact import Document, Exit, read
 from export.export import ExportConfig, export
-from export.precision import Calibrated, Precision, check, in_precision
+from export.precision import Calibrated, check, in_precision
 from export.verification import VerificationError, run
 from service import artifact as reader
 from service.artifact import Artifact
@@ -23,7 +24,7 @@ from tests.service.test_stages import chain
 from training.config import TrainConfig
 
 Images = NDArray[np.float32]
-FEW = {"max_precision_drop": 0.1}  # ninety images are held out for the check: one is more than a point
+FEW: dict[str, Any] = {"max_precision_drop": 0.1}  # ninety images are held out for the check: one is more than a point
 
 
 @pytest.fixture(scope="module", params=["int8", "fp16"])
@@ -107,7 +108,7 @@ def test_an_artifact_is_calibrated_anew_in_its_own_precision(lowered: Path, tiny
 
 
 def test_fewer_bits_are_made_of_fp32_alone(lowered: Path, tiny: TrainConfig, tmp_path: Path) -> None:
-    others: set[Precision] = {"fp32", "int8", "fp16"} - {lowered.stem}
+    others = {"fp32", "int8", "fp16"} - {lowered.stem}
     for other in others:
         with pytest.raises(
             ValueError, match=f"{lowered.name} is in {lowered.stem}: only from fp32 can {other} be made"

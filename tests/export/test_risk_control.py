@@ -13,6 +13,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from export import operating_points, risk_control
+from export.calibration import Calibration as Fitted
 from export.calibration import calibrate
 from export.risk_control import NEVER, Answers, boldest_safe, most_lost
 from service.calibration import Calibration
@@ -39,14 +40,14 @@ def test_promises_are_kept_over_random_splits(held_out: tuple[torch.Tensor, torc
     logits, labels = held_out
     generator = torch.Generator().manual_seed(0)
     broken = dict.fromkeys(operating_points.PROMISES, 0)
-    depths = {name: [] for name in operating_points.PROMISES}
+    depths: dict[str, list[float]] = {name: [] for name in operating_points.PROMISES}
     for _ in range(SPLITS):
         order = torch.randperm(len(labels), generator=generator)
         mine, unseen = order[: len(order) // 2], order[len(order) // 2 :]
         fitted = round(0.3 * len(mine))
         calibration = calibrate(logits[:, mine[:fitted]], labels[mine[:fitted]])
 
-        def answers(images: torch.Tensor, calibration=calibration) -> Answers:
+        def answers(images: torch.Tensor, calibration: Fitted = calibration) -> Answers:
             confidences, classes = calibration.probabilities(logits[:, images]).max(dim=2)
             return Answers(confidences, classes == labels[images])
 
@@ -84,7 +85,7 @@ def risk(threshold: float) -> float:
 
 def just_passing(path: Tensor, lost: Tensor, images: int, risk: float, _: float) -> list[float]:
     """The naive search: the boldest thresholds that lose no more than is allowed on the images at hand."""
-    return list(path[(lost <= risk * images).nonzero()[-1].item()].tolist())
+    return list(path[int((lost <= risk * images).nonzero()[-1])].tolist())
 
 
 @pytest.mark.parametrize(("rule", "keeps"), [(boldest_safe, True), (just_passing, False)])

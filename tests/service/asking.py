@@ -1,6 +1,7 @@
 """Requests to a real server process, and what it says of itself."""
 
 import io
+from typing import Any
 
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,7 +20,7 @@ def png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def ask(server: Server, image: bytes, **options: object) -> Prediction:
+def ask(server: Server, image: bytes, **options: Any) -> Prediction:
     """A raw-body request that must succeed."""
     response = server.client.post("/predict", content=image, params={**NO_LIMIT, **options})
     assert response.status_code == 200, response.text

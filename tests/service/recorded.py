@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ STAGE_SECONDS = 1.0
 MODEL = ModelId("fake", "1")
 
 
-class Reply(Future):
+class Reply(Future[Any]):
     """A client that waits for the last outcome and can leave, by `cancel`."""
 
     wants_all = False
@@ -106,8 +107,12 @@ def job(*confidences: float, deadline: float = float("inf"), threshold: float = 
     return Job(MODEL, image, deadline, (threshold,) * (EXITS - 1), max_exit, Reply())
 
 
+def reply(one: Job) -> Reply:
+    assert isinstance(one.reply, Reply)
+    return one.reply
+
+
 def outcome(one: Job) -> tuple[int, str]:
     """Exit and reason."""
-    assert isinstance(one.reply, Reply)
-    result = one.reply.result(timeout=0)
+    result = reply(one).result(timeout=0)
     return result.exit, result.reason

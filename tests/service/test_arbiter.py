@@ -1,6 +1,6 @@
 """Several models on one device: who comes first, who is refused, and that a burst of one is no burden of another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,9 +60,9 @@ class Device:
         self.runs.append((batch.model, batch.stage, len(batch.jobs)))
         confidences = [one.image[batch.stage - 1] for one in batch.jobs]
         reasons = self.arbiter.complete_stage(batch, confidences, took, self.now)
-        for one, reason in zip(batch.jobs, reasons, strict=True):
-            if reason is not None:
-                self.ends[one] = (batch.stage, reason, self.now)
+        for one, why in zip(batch.jobs, reasons, strict=True):
+            if why is not None:
+                self.ends[one] = (batch.stage, why, self.now)
 
     def drain(self) -> None:
         while not self.arbiter.idle:
@@ -185,7 +185,10 @@ def plan(due_times: Sequence[Sequence[float]], seconds: Sequence[float]) -> list
     st.lists(st.floats(0.1, 5), min_size=3, max_size=3),
 )
 def test_one_by_one_the_plan_is_earliest_deadline_first(due_times: list[list[float]], seconds: list[float]) -> None:
-    backlogs = [Backlog(each, 1, lambda _, one=one: one) for each, one in zip(due_times, seconds, strict=False)]
+    def always(one: float) -> Callable[[int], float]:
+        return lambda _: one
+
+    backlogs = [Backlog(each, 1, always(one)) for each, one in zip(due_times, seconds, strict=False)]
     expected = plan(due_times, seconds)
     assert [pytest.approx(each) for each in expected] == policy.completion_times(backlogs, 0.0)
 

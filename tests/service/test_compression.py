@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.protocols.compression import LARGE, SMALL, chosen, compressed
 
-UNPACKED = {"gzip": gzip.decompress, "deflate": zlib.decompress}
+UNPACKED: dict[str | None, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "deflate": zlib.decompress}
 
 
 @pytest.mark.parametrize(

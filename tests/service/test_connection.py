@@ -73,9 +73,8 @@ async def serving(settings: Settings, client: Callable[[int], Coroutine[Any, Any
     config = configuration(settings, broken_app())
     config.load()
     state = ServerState()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config, state, {}), "127.0.0.1", 0
-    )
+    protocol: Any = config.http_protocol_class
+    server = await asyncio.get_running_loop().create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
     try:
         return await asyncio.wait_for(client(server.sockets[0].getsockname()[1]), 20)
     finally:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from service import decoder
 from service.artifact import Artifact
 from service.decoder import Decoder
 from service.errors import Overloaded, QueueFull
+from service.images import to_input
 from tests.service.asking import png
 
 LARGE = png(Image.effect_noise((300, 300), 100))
@@ -36,9 +38,9 @@ class Gate(threading.Event):
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    closed, to_input = Gate(), decoder.to_input
+    closed = Gate()
 
-    def waiting(*arguments):
+    def waiting(*arguments: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             closed.begun.set()
             assert closed.wait(30)

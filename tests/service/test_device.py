@@ -25,7 +25,7 @@ from service.runtime.interface import Stages
 from service.runtime.stages import OnnxStages, cuda_options, providers_for
 from service.scheduler import Scheduler
 from service.times import StageTimes, batch_sizes
-from tests.service.recorded import Reply, outcome
+from tests.service.recorded import Reply, outcome, reply
 
 Images = NDArray[np.float32]
 MAX_BATCH = 6
@@ -47,7 +47,8 @@ class Recorded(onnxruntime.InferenceSession):
 
 @pytest.fixture(scope="module", params=["fp32", "fp16", "int8"])
 def precision(request: pytest.FixtureRequest) -> Precision:
-    return request.param
+    given: Precision = request.param
+    return given
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +90,14 @@ class Alike:
 
 def test_the_logits_are_those_of_the_host_at_every_size(alike: Alike, inputs: Images) -> None:
     for count in range(1, MAX_BATCH + 1):
-        features = alike.load(inputs[:count])
+        features = alike.load([*inputs[:count]])
         for stage in (1, 2, 3, 4):
             features = alike.run(stage, features)
         assert features == (None, None)
 
 
 def test_features_that_wait_outlive_other_runs_of_their_stage(alike: Alike, inputs: Images) -> None:
-    waiting = [alike.run(1, alike.load(inputs[first : first + 4])) for first in (0, 4, 8)]
+    waiting = [alike.run(1, alike.load([*inputs[first : first + 4]])) for first in (0, 4, 8)]
     deeper = [alike.run(2, features) for features in waiting]  # the first ones are still there for a second time
     for features in reversed(waiting):
         alike.run(2, features)
@@ -105,21 +106,21 @@ def test_features_that_wait_outlive_other_runs_of_their_stage(alike: Alike, inpu
 
 
 def test_a_joined_batch_waits_as_well(alike: Alike, inputs: Images) -> None:
-    features = alike.run(1, alike.load(inputs[:6]))
+    features = alike.run(1, alike.load([*inputs[:6]]))
     some, others = alike.join([(features, 4), (features, 1)]), alike.join([(features, 0), (features, 5)])
-    again = alike.run(1, alike.load(inputs[6:8]))
+    again = alike.run(1, alike.load([*inputs[6:8]]))
     for waiting in (some, others, again, features):
         alike.run(2, waiting)
 
 
 def test_images_wait_as_well(alike: Alike, inputs: Images) -> None:
-    first, second = alike.load(inputs[:2]), alike.load(inputs[2:4])
+    first, second = alike.load([*inputs[:2]]), alike.load([*inputs[2:4]])
     for features in (first, second, first):
         alike.run(1, features)
 
 
 def test_rows_of_several_batches_go_on_together_in_any_order(alike: Alike, inputs: Images) -> None:
-    a, b, c = (alike.run(1, alike.load(inputs[first:last])) for first, last in ((0, 4), (4, 5), (5, 11)))
+    a, b, c = (alike.run(1, alike.load([*inputs[first:last]])) for first, last in ((0, 4), (4, 5), (5, 11)))
     mixed = alike.join([(c, 5), (a, 2), (b, 0), (a, 0), (c, 1)])  # as large as c, which lies where it belongs
     deeper = alike.run(2, mixed)
     alike.run(2, c)
@@ -129,26 +130,36 @@ def test_rows_of_several_batches_go_on_together_in_any_order(alike: Alike, input
 
 
 def test_whoever_stays_in_a_batch_of_the_same_size_is_not_copied(device: GpuStages, inputs: Images) -> None:
-    _, features = device.run(1, device.load(inputs[:6]))
+    _, features = device.run(1, device.load([*inputs[:6]]))
+    assert features is not None
     kept = device.join([(features, row) for row in (5, 0, 2, 3, 4)])
     assert kept.batch is features.batch
     assert device.join([(kept, 1), (kept, 0)]).batch is not features.batch
 
 
 def test_features_stay_in_the_bits_of_the_artifact(device: GpuStages, precision: Precision, inputs: Images) -> None:
-    _, features = device.run(1, device.load(inputs[:2]))
+    _, features = device.run(1, device.load([*inputs[:2]]))
+    assert features is not None
+    assert not isinstance(features.batch.values, np.ndarray)
     expected = {"fp32": "tensor(float)", "fp16": "tensor(float16)", "int8": "tensor(uint8)"}
     assert features.batch.values.data_type() == expected[precision]
+
+
+def first_features(stages: GpuStages, images: Images) -> Any:
+    """What stage 1 leaves on the device."""
+    _, features = stages.run(1, stages.load([*images]))
+    assert features is not None
+    return features.batch.values
 
 
 def test_a_place_is_left_where_nobody_needs_it(embedded: Artifact, inputs: Images) -> None:
     stages = GpuStages(OnnxStages(embedded, "cpu", threads=1), SIZES, fixed=True)
     addresses = set()
     for _ in range(3):
-        _, features = stages.run(1, stages.load(inputs[:4]))
-        addresses.add(features.batch.values.data_ptr())
-    _, others = stages.run(1, stages.load(inputs[4:8]))
-    assert {others.batch.values.data_ptr()} == addresses != {features.batch.values.data_ptr()}
+        features = first_features(stages, inputs[:4])
+        addresses.add(features.data_ptr())
+    others = first_features(stages, inputs[4:8])
+    assert {others.data_ptr()} == addresses != {features.data_ptr()}
 
 
 @pytest.mark.parametrize("fixed", [False, True])
@@ -161,7 +172,7 @@ def test_no_other_shapes_occur_than_those_of_warm_up(embedded: Artifact, inputs:
     assert all(set(session.sizes) <= set(SIZES) for session in host.sessions)
     assert len({size for session in host.sessions for size in session.sizes}) > 2
     for count in range(1, MAX_BATCH + 1):
-        features = stages_of(engine).load(inputs[:count])
+        features = stages_of(engine).load([*inputs[:count]])
         for stage in range(1, len(host.sessions) + 1):
             _, features = stages_of(engine).run(stage, features)
     assert all(set(session.sizes) == set(SIZES) for session in host.sessions)
@@ -199,7 +210,7 @@ def answers_of(
             engine.step()
     while not engine.arbiter.idle:
         engine.step()
-    return [(outcome(job), job.reply.result().probabilities) for job in jobs]
+    return [(outcome(job), reply(job).result().probabilities) for job in jobs]
 
 
 @pytest.fixture(scope="module")

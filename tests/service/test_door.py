@@ -136,8 +136,9 @@ class Front:
 
     def run(self, client: Callable[[int], Coroutine[Any, Any, Any]]) -> None:
         async def serving() -> None:
+            protocol: Any = self.config.http_protocol_class
             server = await asyncio.get_running_loop().create_server(
-                lambda: self.config.http_protocol_class(self.config, self.state, {}), "127.0.0.1", 0
+                lambda: protocol(self.config, self.state, {}), "127.0.0.1", 0
             )
             async with server:
                 await asyncio.wait_for(client(server.sockets[0].getsockname()[1]), 20)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_the_first_example_of_the_readme(embedded_server: Server) -> None:
     assert 0 < answer.latency.compute_ms < answer.latency.elapsed_ms
     # Where a processor adds in another order, so much may differ.
     assert answer.confidence == pytest.approx(shown.confidence, abs=0.01)
-    differing = {"latency": True, "confidence": True, "top": {"__all__": {"probability"}}}
+    differing: dict[str, Any] = {"latency": True, "confidence": True, "top": {"__all__": {"probability"}}}
     assert answer.model_dump(exclude=differing) == shown.model_dump(exclude=differing)
 
 

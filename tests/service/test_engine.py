@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from service.errors import EngineFailed, NotReady, RequestError
 from service.jobs import Job, Outcome, Reason
 from service.queues import ScheduledBatch
-from tests.service.recorded import EXITS, Bench, FakeStages, Reply, job, outcome
+from tests.service.recorded import EXITS, Bench, FakeStages, Reply, job, outcome, reply
 
 
 def test_each_image_leaves_its_batch_where_it_is_sure() -> None:
@@ -41,8 +41,7 @@ def test_the_departed_are_skipped() -> None:
     bench = Bench()
     gone, here = job(0.9, 0.9, 0.9), job(0.9, 0.9, 0.9)
     bench.submit(gone, here)
-    assert isinstance(gone.reply, Reply)
-    gone.reply.cancel()
+    reply(gone).cancel()
     bench.drain()
     assert bench.stages.runs == [(1, 1)]
     assert [one for one, _ in bench.answers] == [here]
@@ -165,11 +164,11 @@ def test_every_admitted_job_is_answered_once_in_time_and_within_its_rules(
         except RequestError:
             continue
         if leaves:
-            one.reply.cancel()
+            reply(one).cancel()
         else:
             admitted.append(one)
     bench.drain()
-    answered = [one for one, _ in bench.answers if not one.reply.cancelled()]
+    answered = [one for one, _ in bench.answers if not reply(one).cancelled()]
     assert sorted(map(id, answered)) == sorted(map(id, admitted))
     for one, answer in bench.answers:
         assert isinstance(answer, Outcome)

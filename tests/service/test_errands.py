@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from service.errors import NotReady
-from tests.service.recorded import STAGE_SECONDS, Bench, job
+from tests.service.recorded import STAGE_SECONDS, Bench, job, reply
 
 SURE, UNSURE = (0.9, 0.9, 0.9), (0.6, 0.6, 0.6)
 
@@ -20,7 +20,7 @@ def pieces(bench: Bench, log: list[float], count: int, seconds: float) -> Iterat
 
 
 def test_where_nobody_waits_all_is_done_at_once() -> None:
-    bench, log = Bench(), []
+    bench, log = Bench(), list[float]()
     done = bench.engine._between_batches(pieces(bench, log, 5, 2.0))
     while not done.done():
         bench.engine.step()
@@ -28,7 +28,7 @@ def test_where_nobody_waits_all_is_done_at_once() -> None:
 
 
 def test_while_jobs_wait_a_piece_is_followed_by_three_times_its_length() -> None:
-    bench, log = Bench(max_batch=1), []
+    bench, log = Bench(max_batch=1), list[float]()
     done = bench.engine._between_batches(pieces(bench, log, 3, 2 * STAGE_SECONDS))
     for _ in range(40):
         bench.submit(job(*SURE))
@@ -38,19 +38,19 @@ def test_while_jobs_wait_a_piece_is_followed_by_three_times_its_length() -> None
     assert len(bench.answers) >= 12
 
 
-def test_a_job_that_a_piece_would_make_late_is_refused_as_by_a_batch() -> None:
+def test_a_job_that_a_piece_would_make_late_is_refused_as_by_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.engine._between_batches(pieces(bench, [], 2, 10.0))
     bench.engine.step()  # now it is known how long the next one takes
-    seen = []
-    bench.stages.run = lambda *_: seen.append(0)
+    seen: list[float] = []
+    monkeypatch.setattr(bench.stages, "run", lambda *_: seen.append(0))
     original = bench.engine._errands.run
 
     def run() -> None:
         seen.append(bench.arbiter.busy_until - bench.stages.now)
         original()
 
-    bench.engine._errands.run = run
+    monkeypatch.setattr(bench.engine._errands, "run", run)
     bench.engine.step()
     assert seen == [10.0]
     assert bench.arbiter.busy_until == bench.stages.now
@@ -61,7 +61,7 @@ def test_one_that_fails_is_told_and_harms_nobody() -> None:
         yield 0.0
         raise RuntimeError("no memory")
 
-    bench, log = Bench(), []
+    bench, log = Bench(), list[float]()
     failed = bench.engine._between_batches(failing())
     after = bench.engine._between_batches(pieces(bench, log, 1, 1.0))
     answered = job(*SURE)
@@ -71,7 +71,7 @@ def test_one_that_fails_is_told_and_harms_nobody() -> None:
     with pytest.raises(RuntimeError, match="no memory"):
         failed.result(timeout=0)
     bench.drain()
-    assert answered.reply.result(timeout=0).exit == 1
+    assert reply(answered).result(timeout=0).exit == 1
 
 
 def test_an_engine_that_is_closed_does_no_more_and_says_so() -> None:
@@ -79,7 +79,7 @@ def test_an_engine_that_is_closed_does_no_more_and_says_so() -> None:
     given_up = bench.engine._between_batches(pieces(bench, [], 3, 1.0))
     bench.submit(waiting := job(*UNSURE))
     bench.drain()
-    assert waiting.reply.result(timeout=0).exit == 3
+    assert reply(waiting).result(timeout=0).exit == 3
     with pytest.raises(NotReady):
         given_up.result(timeout=0)
 
@@ -91,6 +91,6 @@ def test_a_model_goes_only_when_none_of_its_jobs_waits() -> None:
     gone = bench.engine.remove(model)
     while not gone.done():
         bench.engine.step()
-    assert waiting.reply.result(timeout=0).exit == 3
+    assert reply(waiting).result(timeout=0).exit == 3
     assert not bench.engine.networks
     assert bench.arbiter.idle

@@ -1,4 +1,6 @@
 import io
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def grey(test_set: data.Images) -> Image.Image:
     return Image.fromarray(test_set.pixels[0, 0].numpy())
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -79,7 +81,11 @@ def transparent_palette(grey: Image.Image) -> Image.Image:
     ],
 )
 def test_every_kind_of_pixel_becomes_the_same_input(
-    grey: Image.Image, spec: InputSpec, inputs: NDArray[np.float32], variant: object, tolerance: int
+    grey: Image.Image,
+    spec: InputSpec,
+    inputs: NDArray[np.float32],
+    variant: Callable[[Image.Image], bytes],
+    tolerance: int,
 ) -> None:
     answer = decoded(variant(grey), spec)
     np.testing.assert_allclose(answer, inputs[0], atol=tolerance / 255 / spec.std[0] + 1e-6)

@@ -1,6 +1,7 @@
 """The offline replay against the engine itself, on invented logits."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.calibration import Calibration
 from service.engine import Engine, Network
-from service.jobs import Job, Outcome
+from service.jobs import Job
 from service.replay import replay
 from service.scheduler import Scheduler
 from service.times import StageTimes, batch_sizes
@@ -37,7 +38,7 @@ def test_the_engine_answers_in_batches_what_the_replay_says(seed: int, ensemble:
     logits = random.normal(size=(EXITS, IMAGES, CLASSES)).astype(np.float32) * 3
     weights = random.uniform(0.5, 2, EXITS).tolist() if ensemble else None
     calibration = Calibration(random.uniform(0.5, 2, EXITS).tolist(), weights)
-    outcomes: list[tuple[Job, Outcome]] = []
+    outcomes: list[tuple[Job, Any]] = []
     times = StageTimes(EXITS, batch_sizes(IMAGES))
     for stage in range(1, EXITS + 1):
         times.set_idle(stage, [0.0 for _ in times.sizes])

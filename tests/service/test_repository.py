@@ -4,7 +4,9 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -72,9 +74,9 @@ def test_a_new_version_takes_over_under_load(server: Server, folder: Path, pngs:
     try:
         for number in (2, 3, 4):
             write(folder / "model.onnx", number)
-            until(lambda number=number: index(server) == {(NAME, str(number)): ("READY", "")})
+            until(partial(serves, server, number))
             after = len(answers) + 2  # those that were under way
-            until(lambda after=after: len(answers) > after + 5)
+            until(partial(longer, answers, after + 5))
             assert {found for _, found in answers[after:]} == {str(number)}
     finally:
         ends.set()
@@ -167,3 +169,11 @@ def test_the_memory_of_replaced_versions_comes_back(server: Server, folder: Path
         server.client.post(f"/v2/repository/models/{NAME}/load", timeout=PATIENCE).raise_for_status()
     until(lambda: index(server) == {(NAME, "6"): ("READY", "")})
     until(lambda: resident_mb(server.process.pid) < 1.12 * before)
+
+
+def serves(server: Server, number: int) -> bool:
+    return index(server) == {(NAME, str(number)): ("READY", "")}
+
+
+def longer(answers: list[Any], length: int) -> bool:
+    return len(answers) > length

@@ -3,7 +3,7 @@
 import pytest
 
 from service.errors import Overloaded, QueueFull
-from service.jobs import Reason
+from service.jobs import Outcome, Reason
 from service.scheduler import LATE, PATIENCE
 from tests.service.recorded import EXITS, Bench, FakeStages, Reply, job, outcome
 
@@ -100,7 +100,10 @@ def test_the_late_come_back_after_a_while_and_make_nobody_late_then() -> None:
         except Overloaded:
             refused += 1
         bench.engine.step()
-    ends = {one: answer.finished for one, answer in bench.answers}
+    ends = {}
+    for one, answer in bench.answers:
+        assert isinstance(answer, Outcome)
+        ends[one] = answer.finished
     assert max(ends[one] for one in late) == pytest.approx(5.0 + LATE, abs=0.35)
     assert all(end <= one.deadline + 1e-9 for one, end in ends.items() if one not in late)
     assert refused

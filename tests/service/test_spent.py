@@ -59,7 +59,8 @@ def test_a_gateway_that_is_trusted_says_when_it_got_the_request(
             params={"latency_budget_ms": 60_000, "spent_ms": 500},
             headers={"X-Request-Start": header},
         )
-        return response.json()["latency"]["spent_ms"]
+        spent: float = response.json()["latency"]["spent_ms"]
+        return spent
 
     number = f"{(time.time() - 10) * scale:.0f}"
     assert spent(f"t={number}") == pytest.approx(10_500, abs=2000)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks import INT8_MODEL
 from service.artifact import Artifact
+from service.runtime.interface import Features
 from service.runtime.stages import OnnxStages, session_options
 
 Images = NDArray[np.float32]
@@ -22,7 +23,8 @@ def stages(embedded: Artifact) -> OnnxStages:
 
 
 def chain(stages: OnnxStages, images: Images) -> list[Images]:
-    logits, features = [], images
+    logits: list[Images] = []
+    features: Features = images
     for stage in range(1, len(stages.sessions) + 1):
         answer, features = stages.run(stage, features)
         logits.append(answer)

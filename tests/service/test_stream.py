@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -27,7 +27,7 @@ from tests.service.asking import NO_LIMIT, ask, samples
 PATH = "/predict/stream?latency_budget_ms=inf"
 
 
-def events(server: Server, image: bytes, **options: object) -> list[tuple[str, dict[str, object]]]:
+def events(server: Server, image: bytes, **options: Any) -> list[tuple[str, dict[str, object]]]:
     """Name and data of each event."""
     with server.client.stream("POST", "/predict/stream", content=image, params={**NO_LIMIT, **options}) as response:
         assert response.status_code == 200, response.read()
@@ -87,7 +87,7 @@ def test_an_exit_that_was_told_and_turns_out_to_be_the_last_says_so(embedded: Ar
     "options", [{}, {"operating_point": "fastest"}, {"confidence_threshold": 0.5}, {"max_exit": 2}]
 )
 def test_predict_stops_where_the_stream_says_so_with_the_same_answer(
-    server: Server, pngs: list[bytes], options: dict[str, object]
+    server: Server, pngs: list[bytes], options: dict[str, Any]
 ) -> None:
     for image in pngs[:20]:
         alone = ask(server, image, **options)
@@ -114,7 +114,7 @@ def test_what_is_left_of_the_budget(server: Server, pngs: list[bytes]) -> None:
     ],
 )
 def test_what_is_refused_is_no_stream(
-    server: Server, pngs: list[bytes], content: bytes | None, options: dict[str, object], status: int, code: str
+    server: Server, pngs: list[bytes], content: bytes | None, options: dict[str, Any], status: int, code: str
 ) -> None:
     response = server.client.post("/predict/stream", content=content or pngs[0], params={**NO_LIMIT, **options})
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)

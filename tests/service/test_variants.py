@@ -56,7 +56,12 @@ def test_of_the_embedded_photo_model_each_device_has_its_variant(device: str, pr
 def test_only_files_that_changed_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     load = artifact.load
-    monkeypatch.setattr(artifact, "load", lambda path: read.append(path.name) or load(path))
+
+    def loaded(path: Path) -> artifact.Artifact:
+        read.append(path.name)
+        return load(path)
+
+    monkeypatch.setattr(artifact, "load", loaded)
     source = Source(tmp_path, "cpu")
     shutil.copy(INT8_MODEL, tmp_path / "a.onnx")
     changed(FP32_MODEL, tmp_path / "b.onnx", name="clothes", version="7")

@@ -21,7 +21,8 @@ def cifar(kind: type[CIFAR10], root: Path, monkeypatch: pytest.MonkeyPatch, trai
 
     def write(name: str, content: object) -> str:
         (folder / name).write_bytes(pickle.dumps(content))
-        return calculate_md5(str(folder / name))
+        digest: str = calculate_md5(str(folder / name))
+        return digest
 
     def half(name: str, count: int) -> tuple[str, str]:
         labels = random.integers(len(names), size=count)

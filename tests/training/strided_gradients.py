@@ -2,6 +2,7 @@
 
 import itertools
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ from training.speed import LAYOUTS, Speed, choose
 from training.strided import subsample
 
 CHANNELS = [1, 4, 7, 8, 15, 16, 24]
-STRIDES = [2, 3, (1, 2)]
-NETWORKS = [
+STRIDES: list[int | tuple[int, int]] = [2, 3, (1, 2)]
+NETWORKS: list[tuple[dict[str, Any], tuple[int, ...]]] = [
     ({"width": 4, "ema": 0.9}, (1, 28, 28)),
     ({"width": 8, "head": "bottleneck"}, (3, 64, 64)),
     ({"width": 2, "backbone": "resnet50"}, (1, 28, 28)),
@@ -43,6 +44,8 @@ def check(network: nn.Module, images: Tensor, precision: torch.dtype) -> None:
     network.zero_grad()
     output.float().square().sum().backward()
     for found, expected in zip(network.parameters(), exact.parameters(), strict=True):
+        assert found.grad is not None
+        assert expected.grad is not None
         error = (found.grad - expected.grad).abs().max() / expected.grad.abs().max()
         assert error < TOLERANCE[precision], f"{network}, {precision}: {error}"
 

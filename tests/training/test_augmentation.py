@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ NOTHING = {"crop_padding": 0, "flip": "none", "erasing": 0}
 STAY = torch.zeros(4, dtype=torch.bool)
 
 
-def config_of(batch_size: int, **given: object) -> TrainConfig:
+def config_of(batch_size: int, **given: Any) -> TrainConfig:
     return TrainConfig(recipe="fashion-mnist-cpu", batch_size=batch_size, **given)
 
 
@@ -26,7 +28,7 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def augmented(pixels: torch.Tensor, flips: torch.Tensor | None = None, **given: object) -> torch.Tensor:
+def augmented(pixels: torch.Tensor, flips: torch.Tensor | None = None, **given: Any) -> torch.Tensor:
     augment = Augmentation(config_of(4, **{**NOTHING, **given}), splits_of(pixels))
     return augment(pixels, torch.arange(len(pixels)), torch.zeros(len(pixels)).bool() if flips is None else flips)
 
@@ -139,8 +141,10 @@ def test_random_erasing_is_as_often_and_as_large_as_torchvisions() -> None:
     torch.manual_seed(0)
     erase = v2.RandomErasing(p=0.25, scale=ERASED_AREA, ratio=ERASED_RATIO)
     theirs = torch.stack([erase(image) for image in torch.ones(4000, 1, 28, 28)]).squeeze(1) == 0
-    for measured in (lambda one: one.any(dim=(1, 2)).float(), lambda one: one.float().mean(dim=(1, 2))):
-        a, b = measured(ours), measured(theirs)
+    for a, b in (
+        (each.any(dim=(1, 2)).float() for each in (ours, theirs)),
+        (each.float().mean(dim=(1, 2)) for each in (ours, theirs)),
+    ):
         assert abs(a.mean() - b.mean()) < 4 * (2 * a.var() / 4000) ** 0.5
     chosen = ours[ours.any(dim=(1, 2))]
     heights, widths = (chosen.any(dim=axis).sum(dim=1) for axis in (2, 1))
@@ -156,7 +160,7 @@ def test_random_erasing_is_as_often_and_as_large_as_torchvisions() -> None:
 
 
 @pytest.mark.parametrize("given", [{"cutout": 16}, {"crop_padding": 20}])
-def test_what_is_larger_than_the_images_is_refused(given: dict[str, int]) -> None:
+def test_what_is_larger_than_the_images_is_refused(given: dict[str, Any]) -> None:
     ((name, size),) = given.items()
     with pytest.raises(ValueError, match=f"{name}={size} must be smaller than the images, 16×16"):
         augmented(noise(4, 1, 16, 16), **given)

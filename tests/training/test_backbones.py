@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,12 +11,13 @@ from torchvision.models import get_model, get_model_weights
 from training.backbones import BACKBONES, backbone
 from training.backbones.cifar import CIFAR, Layout, pyramidnet
 from training.backbones.imagenet import IMAGENET
-from training.backbones.sections import Backbone, equal_shares, macs
+from training.backbones.sections import Backbone, Cut, equal_shares, macs
 
 
 def plain(parts: Backbone) -> nn.Sequential:
     """The network without further exits."""
-    channels = parts.classifier[-1].in_features if parts.preactivated else 0
+    classifier: Any = parts.classifier
+    channels = classifier[-1].in_features if parts.preactivated else 0
     activation = [nn.BatchNorm2d(channels), nn.ReLU()] if parts.preactivated else []
     return nn.Sequential(parts.stem, *parts.blocks, *activation, parts.classifier)
 
@@ -86,7 +90,7 @@ def test_every_imagenet_form_has_the_size_torchvision_publishes(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "mobilenet_v3_small", "efficientnet_b0"])
-def test_a_state_dict_gives_torchvisions_answers(name: str, tmp_path) -> None:
+def test_a_state_dict_gives_torchvisions_answers(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     whole = get_model(name, num_classes=7).eval()
     backwards = dict(reversed(whole.state_dict().items()))
@@ -100,7 +104,7 @@ def test_a_state_dict_gives_torchvisions_answers(name: str, tmp_path) -> None:
     assert torch.equal(next(another.blocks[0].parameters()), next(parts.blocks[0].parameters()))
 
 
-def test_weights_that_do_not_fit_are_one_sentence(tmp_path) -> None:
+def test_weights_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:
     torch.save(get_model("resnet34", num_classes=7).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="do not fit torchvision/resnet18"):
         backbone("torchvision/resnet18", Layout(3, 7), str(tmp_path / "weights.pt"))
@@ -139,7 +143,7 @@ def test_sections_by_stage_or_by_share() -> None:
     parts = backbone("resnet34", Layout(3, 10, width=4))
     shape = (3, 32, 32)
 
-    def lengths(cut: str, exits: int = 4) -> list[int]:
+    def lengths(cut: Cut, exits: int = 4) -> list[int]:
         sections = parts.sections(exits, shape, cut)
         return [len(section) - (index == 0) for index, section in enumerate(sections)]
 

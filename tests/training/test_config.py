@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -44,7 +46,7 @@ def test_the_recipe_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
         ({"milestones": [0.5, 1.5]}, "less than 1"),
     ],
 )
-def test_wrong_settings_say_what_is_accepted(settings: dict[str, object], message: str) -> None:
+def test_wrong_settings_say_what_is_accepted(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TrainConfig(**settings)
 
@@ -52,7 +54,7 @@ def test_wrong_settings_say_what_is_accepted(settings: dict[str, object], messag
 def test_every_cifar100_row_has_the_papers_network() -> None:
     config = TrainConfig(recipe="cifar100-resnet18")
     network = build(config, (3, 32, 32), classes=100)
-    assert [len(section) for section in network.sections] == [3, 2, 2, 2]
+    assert [len(list(section.children())) for section in network.sections] == [3, 2, 2, 2]
     assert (config.epochs, config.batch_size, config.learning_rate, config.weight_decay) == (200, 128, 0.1, 5e-4)
 
 

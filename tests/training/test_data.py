@@ -16,11 +16,16 @@ from training.config import TrainConfig
 from training.data import Files, Images
 
 
+def pixels(images: Images | Files) -> torch.Tensor:
+    assert isinstance(images, Images)
+    return images.pixels
+
+
 def test_the_split_is_disjoint_and_the_same_for_every_seed(tiny: TrainConfig) -> None:
     one, other = datasets.load(tiny), datasets.load(tiny.model_copy(update={"seed": 7}))
-    assert torch.equal(one.validation.pixels, other.validation.pixels)
-    held_out = {image.numpy().tobytes() for image in one.validation.pixels}
-    assert held_out.isdisjoint(image.numpy().tobytes() for image in one.train.pixels)
+    assert torch.equal(pixels(one.validation), pixels(other.validation))
+    held_out = {image.numpy().tobytes() for image in pixels(one.validation)}
+    assert held_out.isdisjoint(image.numpy().tobytes() for image in pixels(one.train))
 
 
 def test_inputs_have_the_statistics_they_were_normalised_by(tiny: TrainConfig) -> None:
@@ -40,7 +45,7 @@ def test_cifar(kind: type[CIFAR10], name: str, files: int, tmp_path: Path, monke
     assert splits.classes[1] == "class 1"
     test = datasets.test_images(config)
     original = kind(str(tmp_path), train=False)
-    assert torch.equal(test.pixels, torch.from_numpy(original.data).permute(0, 3, 1, 2))
+    assert torch.equal(pixels(test), torch.from_numpy(original.data).permute(0, 3, 1, 2))
     assert test.labels.tolist() == original.targets
 
 
@@ -52,9 +57,9 @@ def test_cifar_is_read_from_a_folder_of_images_per_class(name: str, classes: int
     assert splits.classes == sorted(written)
     assert len(splits.train) + len(splits.validation) == classes
     assert splits.image_shape == (3, 32, 32)
-    assert splits.mean == pytest.approx((splits.train.pixels.float().mean(dim=(0, 2, 3)) / 255).tolist())
-    for pixels, label in zip(test.pixels, test.labels.tolist(), strict=True):
-        assert torch.equal(pixels, written[splits.classes[label]])
+    assert splits.mean == pytest.approx((pixels(splits.train).float().mean(dim=(0, 2, 3)) / 255).tolist())
+    for image, label in zip(pixels(test), test.labels.tolist(), strict=True):
+        assert torch.equal(image, written[splits.classes[label]])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def config_for(folder: Path, **settings: object) -> TrainConfig:
+def config_for(folder: Path, **settings: Any) -> TrainConfig:
     small = {"width": 4, "epochs": 1, "batch_size": 4, "validation": 4, "image_size": 16}
     machine = {"device": "cpu", "precision": "fp32", "layout": "channels_first", "workers": 0}
     return TrainConfig(**{"dataset": "folder", "data": folder, "out": folder / "run", **small, **machine, **settings})
@@ -327,6 +328,7 @@ def test_a_checkpoint_that_does_not_know_its_images_goes_on_with_a_warning(
 def test_images_in_one_piece_have_a_manifest_too(tiny: TrainConfig) -> None:
     manifest = datasets.load(tiny).manifest
     assert manifest == datasets.load(tiny.model_copy(update={"seed": 3, "limit": 100})).manifest
+    assert manifest is not None
     assert sum(manifest.counts.values()) == 512
     images = Images(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
     whole = datasets.Half(True, images, images, ["a", "b"]).manifest()
@@ -359,7 +361,7 @@ def of_side(folder: Path, *sides: tuple[int, int]) -> Path:
     ],
 )
 def test_the_size_is_the_recipes_or_the_images_own(
-    tmp_path: Path, settings: dict[str, object], sides: list[tuple[int, int]], expected: int
+    tmp_path: Path, settings: dict[str, Any], sides: list[tuple[int, int]], expected: int
 ) -> None:
     config = TrainConfig(dataset="folder", data=of_side(tmp_path, *sides), validation=2, **settings)
     splits, test = datasets.load_checked(config)

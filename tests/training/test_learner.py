@@ -1,6 +1,7 @@
 """That the settings reach what learns."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ SHAPE = (1, 28, 28)
 IMAGES, LABELS = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(0)), torch.arange(4)
 
 
-def config_of(**settings: object) -> TrainConfig:
+def config_of(**settings: Any) -> TrainConfig:
     return TrainConfig(**{"recipe": "fashion-mnist-cpu", "width": 4, "device": "cpu", **settings})
 
 
@@ -27,7 +28,7 @@ def network_of(config: TrainConfig) -> MultiExitNetwork:
     return build(config, SHAPE, classes=10)
 
 
-def learner_of(config: TrainConfig, precision: str = "fp32", loss: speed.Loss | None = None) -> Learner:
+def learner_of(config: TrainConfig, precision: str = "fp32", loss: Any = None) -> Learner:
     return Learner(
         config, network_of(config), loss or make_loss(config), Speed(precision, "channels_last"), set_up(config)
     )
@@ -37,7 +38,7 @@ def learner_of(config: TrainConfig, precision: str = "fp32", loss: speed.Loss | 
 DEEP = {"ce_weight": 1.0, "kd_weight": 0.0, "hint_weight": 0.0}
 ADDED = {"ce_weight": 1.0, "kd_weight": 1.0, "hint_weight": 0.0}
 MUTUAL = {**ADDED, "teacher": "mutual", "temperature": 1.0}
-LEARNS_FROM: dict[str, tuple[dict, dict]] = {
+LEARNS_FROM: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {"exits": 1}),
     "deep-supervision": (DEEP, {}),
     "deep-supervision-label-smoothing": ({**DEEP, "label_smoothing": 0.1}, {}),
@@ -88,7 +89,7 @@ def test_what_the_exits_of_each_method_learn_from(method: str, monkeypatch: pyte
         ({"optimizer": "adamw"}, torch.optim.AdamW, {}),
     ],
 )
-def test_the_optimiser_has_its_settings(settings: dict, kind: type, expected: dict) -> None:
+def test_the_optimiser_has_its_settings(settings: dict[str, Any], kind: type, expected: dict[str, Any]) -> None:
     config = config_of(**{"momentum": 0.8, "weight_decay": 0.02, "learning_rate": 0.3, **settings})
     network = network_of(config)
     optimizer = make_optimizer(config, network)
@@ -136,7 +137,8 @@ def test_an_optimiser_that_was_not_fused_is_from_then_on(optimizer: str) -> None
 
 def test_a_step_of_plain_sgd_by_hand() -> None:
     learner = learner_of(config_of(momentum=0.0, weight_decay=0.5))
-    weight = learner.network.exits[-1].classify[-1].weight
+    exits: Any = learner.network.exits
+    weight = exits[-1].classify[-1].weight
     before = weight.detach().clone()
     loss = learner.step(IMAGES, LABELS, learning_rate=0.25)
     assert loss.shape == ()
@@ -206,7 +208,8 @@ def test_the_costs_are_cumulative() -> None:
         def cumulative_parameters(self) -> list[int]:
             return [1234, 56789]
 
-    assert logs.costs(Known(), SHAPE).splitlines() == [
+    known: Any = Known()
+    assert logs.costs(known, SHAPE).splitlines() == [
         "exit 1: 1.00 M multiply-accumulates, depth 0.250, 1,234 parameters",
         "exit 2: 4.00 M multiply-accumulates, depth 1.000, 56,789 parameters",
     ]

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,9 +11,14 @@ from training.network import MultiExitNetwork, build
 SHAPE = (1, 28, 28)
 
 
-def small(**settings: object) -> MultiExitNetwork:
+def small(**settings: Any) -> MultiExitNetwork:
     torch.manual_seed(0)
     return build(TrainConfig(recipe="fashion-mnist-cpu", **{"width": 4, **settings}), SHAPE, classes=10)
+
+
+def sections_of(network: MultiExitNetwork) -> Any:
+    """Whose parts the types do not tell."""
+    return network.sections
 
 
 @pytest.mark.parametrize("exits", range(1, 9))
@@ -51,14 +58,15 @@ def test_gradient_equilibrium_weighs_every_exit_alike() -> None:
     def gradients(network: MultiExitNetwork, exits: list[int]) -> list[torch.Tensor]:
         network.zero_grad()
         outputs = network(image)
-        sum(torch.nn.functional.cross_entropy(outputs.logits[i], label) for i in exits).backward()
-        return [next(section[-1].parameters()).grad.clone() for section in network.sections]
+        total: Any = sum(torch.nn.functional.cross_entropy(outputs.logits[i], label) for i in exits)
+        total.backward()
+        return [next(section[-1].parameters()).grad.clone() for section in sections_of(network)]
 
-    alone = []
+    alone: list[list[Any]] = []
     for exit_ in range(last + 1):
         network.zero_grad()
         torch.nn.functional.cross_entropy(network(image).logits[exit_], label).backward()
-        found = [next(section[-1].parameters()).grad for section in network.sections]
+        found = [next(section[-1].parameters()).grad for section in sections_of(network)]
         alone.append([None if gradient is None else gradient.clone() for gradient in found])
     together = gradients(balanced, list(range(last + 1)))
 
@@ -77,15 +85,17 @@ def test_gradient_equilibrium_leaves_the_answers_and_the_heads() -> None:
         outputs = network(image)
         loss(outputs, label).backward()
         answers.append(torch.stack(outputs.logits))
-        heads.append([exit_.classify[-1].weight.grad for exit_ in network.exits])
+        exits: Any = network.exits
+        heads.append([exit_.classify[-1].weight.grad for exit_ in exits])
     assert torch.equal(*answers)
     assert all(torch.equal(one, other) for one, other in zip(*heads, strict=True))
 
 
 def test_a_strided_first_head_changes_the_first_exit_alone() -> None:
     plain, strided = small(width=8), small(width=8, first_head="strided", first_head_width=24)
-    kernels = [layer.kernel_size for layer in strided.exits[0].shrink if isinstance(layer, torch.nn.Conv2d)]
-    widths = [layer.out_channels for layer in strided.exits[0].shrink if isinstance(layer, torch.nn.Conv2d)]
+    shrink: Any = strided.exits[0].shrink
+    kernels = [layer.kernel_size for layer in shrink if isinstance(layer, torch.nn.Conv2d)]
+    widths = [layer.out_channels for layer in shrink if isinstance(layer, torch.nn.Conv2d)]
     assert (kernels, widths) == ([(3, 3), (3, 3), (3, 3), (1, 1)][-len(kernels) :], [16, 24, 24, 64][: len(widths)])
     assert str(strided.exits[1:]) == str(plain.exits[1:])
 
@@ -107,9 +117,14 @@ def test_a_network_without_such_a_stem_says_so(backbone: str) -> None:
 
 def test_deeper_exits_leave_the_detached_channels_alone() -> None:
     network = small(width=8, detached=0.25)
-    features: list[torch.Tensor] = []
+    features: list[Any] = []
+
+    def keep(_: torch.nn.Module, __: object, out: torch.Tensor) -> None:
+        out.retain_grad()
+        features.append(out)
+
     for section in network.sections:
-        section.register_forward_hook(lambda _, __, out: (out.retain_grad(), features.append(out))[0])
+        section.register_forward_hook(keep)
     outputs = network(torch.randn(4, *SHAPE))
     deeper = sum(logits.sum() for logits in outputs.logits[1:])
     deeper.backward(retain_graph=True)

@@ -2,6 +2,7 @@ import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import matplotlib.image
 import pytest
@@ -20,7 +21,7 @@ def finished(
     seed: int,
     accuracy: list[float],
     leaving: dict[str, object] | None = None,
-    **settings: object,
+    **settings: Any,
 ) -> Path:
     """A finished run of one exit or more, whose last accuracy is that of the ensemble."""
     run = folder / f"{method}-{seed}"
@@ -150,7 +151,8 @@ def test_a_baseline_of_another_recipe_is_refused(tmp_path: Path) -> None:
     distilled = finished(tmp_path, "self-distillation", 0, [0.8, 0.9, 0.9], head="bottleneck")
     alike = finished(tmp_path / "alike", "plain", 1, [0.9, 0.9], layout="channels_first")
     report(ReportConfig(runs=[distilled, alike], out=tmp_path / "report"))
-    for name, value in {"erasing": 0.0, "label_smoothing": 0.1, "precision": "bf16", "weight_decay": 0.0}.items():
+    changed: dict[str, Any] = {"erasing": 0.0, "label_smoothing": 0.1, "precision": "bf16", "weight_decay": 0.0}
+    for name, value in changed.items():
         other = finished(tmp_path / name, "plain", 0, [0.9, 0.9], **{name: value})
         with pytest.raises(ValueError, match=f"self-distillation-0 and .*plain-0 .* differ in {name}$"):
             report(ReportConfig(runs=[distilled, other], out=tmp_path / "report"))

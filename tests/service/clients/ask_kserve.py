@@ -19,7 +19,7 @@ from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRe
 OUTPUTS = ("label", "class_index", "probabilities", "exit")
 
 
-def request(model: str, tensor: InferInput, **parameters: object) -> InferRequest:
+def request(model: str, tensor: InferInput, **parameters: Any) -> InferRequest:
     return InferRequest(model, [tensor], request_id="these", parameters=parameters)
 
 

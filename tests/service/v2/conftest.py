@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +21,7 @@ class Local:
         self.runner = runner
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server")
 
-    def ask(self, method: str, path: str, **options: object) -> httpx.Response:
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self.runner.run(self.client.request(method, path, **options))
 
     def sample(self, name: str, **labels: str) -> float:

@@ -33,7 +33,7 @@ class Sent:
         return document + self.rest
 
 
-def images(pictures: list[bytes], binary: bool = False, **parameters: object) -> Sent:
+def images(pictures: list[bytes], binary: bool = False, **parameters: Any) -> Sent:
     """A request with encoded pictures."""
     tensor: dict[str, Any] = {"name": "image", "shape": [len(pictures)], "datatype": "BYTES"}
     if not binary:
@@ -44,7 +44,7 @@ def images(pictures: list[bytes], binary: bool = False, **parameters: object) ->
     return Sent({"inputs": [tensor], "parameters": parameters}, rest)
 
 
-def numbers(name: str, datatype: str, values: NDArray[Any], binary: bool = False, **parameters: object) -> Sent:
+def numbers(name: str, datatype: str, values: NDArray[Any], binary: bool = False, **parameters: Any) -> Sent:
     tensor: dict[str, Any] = {"name": name, "shape": list(values.shape), "datatype": datatype}
     if not binary:
         return Sent({"inputs": [{**tensor, "data": values.tolist()}], "parameters": parameters})
@@ -58,12 +58,12 @@ def send(local: Local, sent: Sent, path: str = INFER) -> httpx.Response:
     return local.ask("POST", path, content=body, headers=sent.headers)
 
 
-def outputs(response: httpx.Response) -> dict[str, NDArray[Any] | list[str]]:
-    """By name; each in JSON or in the bytes behind it."""
+def outputs(response: httpx.Response) -> dict[str, Any]:
+    """By name, each an array or a list of strings; in JSON or in the bytes behind it."""
     assert response.status_code == 200, response.text
     size = int(response.headers.get(HEADER, len(response.content)))
     document, rest = json.loads(response.content[:size]), response.content[size:]
-    read: dict[str, NDArray[Any] | list[str]] = {}
+    read = {}
     for output in document["outputs"]:
         length = output.get("parameters", {}).get("binary_data_size")
         own, rest = (None, rest) if length is None else (rest[:length], rest[length:])
@@ -76,9 +76,11 @@ def values(output: dict[str, Any], own: bytes | None) -> NDArray[Any] | list[str
     if output["datatype"] != "BYTES":
         dtype = DTYPES[output["datatype"]]
         array = np.array(output["data"], dtype) if own is None else np.frombuffer(own, dtype)
-        return array.reshape(output["shape"])
+        shaped: NDArray[Any] = array.reshape(output["shape"])
+        return shaped
     if own is None:
-        return output["data"]
+        listed: list[str] = output["data"]
+        return listed
     texts = []
     while own:
         size = 4 + struct.unpack_from("<I", own)[0]

@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from typing import Any
 
 import httpx
 import numpy as np
@@ -14,6 +15,7 @@ from service.artifact import Artifact
 from tests.service.asking import BODY_LIMIT, png
 from tests.service.v2.conftest import Local
 from tests.service.v2.requesting import HEADER, INFER, Sent, error, images, numbers, outputs, send
+from training.data import Images
 
 N = 24
 NAMES = ["label", "class_index", "confidence", "probabilities", "exit", "depth", "reason", "elapsed_ms"]
@@ -40,7 +42,7 @@ def test_every_image_of_a_request_is_answered_as_it_is_alone(local: Local, pngs:
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_pictures_pixels_and_tensors_are_the_same_image(
-    local: Local, pngs: list[bytes], inputs: NDArray[np.float32], test_set: object, binary: bool
+    local: Local, pngs: list[bytes], inputs: NDArray[np.float32], test_set: Images, binary: bool
 ) -> None:
     pixels = test_set.pixels.numpy()[:N].transpose(0, 2, 3, 1)
     alike = [
@@ -104,7 +106,7 @@ def test_the_id_comes_back_and_the_model_is_named(local: Local, pngs: list[bytes
 
 
 def test_parameters_steer_the_exit(local: Local, pngs: list[bytes]) -> None:
-    def exits(**parameters: object) -> list[int]:
+    def exits(**parameters: Any) -> list[int]:
         return list(outputs(send(local, images(pngs[:8], **parameters)))["exit"])
 
     assert exits(confidence_threshold=0) == [1] * 8
@@ -137,14 +139,14 @@ def test_parameters_steer_the_exit(local: Local, pngs: list[bytes]) -> None:
     ],
 )
 def test_a_parameter_that_cannot_be_met_is_named(
-    local: Local, pngs: list[bytes], parameters: dict[str, object], said: str
+    local: Local, pngs: list[bytes], parameters: dict[str, Any], said: str
 ) -> None:
     response = send(local, images(pngs[:1], **parameters))
     assert said in error(response)
     assert response.status_code == 400
 
 
-def changed(**changes: object) -> Sent:
+def changed(**changes: Any) -> Sent:
     """A valid request with one black pixel, but for the changes of its input."""
     sent = numbers("pixels", "UINT8", np.zeros((1, 1, 1, 1), np.uint8))
     sent.document["inputs"][0].update({"data": [0], **changes})

@@ -30,7 +30,8 @@ def told(pngs: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[st
     with Server("--grpc-port", "0") as server:
         command = [PYTHON, SCRIPT, server.url, address(server), MODEL, *paths]
         found = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=300)
-        return json.loads(found.stdout) | {"predict": [ask(server, content) for content in pngs[:N]]}
+        answers: dict[str, Any] = json.loads(found.stdout)
+        return answers | {"predict": [ask(server, content) for content in pngs[:N]]}
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

@@ -19,12 +19,12 @@ PNG = bytes.fromhex(
     "3a7e9b550000000a49444154789c6360000000020001e521bc330000000049454e44ae426082"
 )
 FORMS = [
-    make(binary)
+    form
     for binary in (False, True)
-    for make in (
-        lambda binary: images([PNG, PNG], binary, binary_data_output=binary),
-        lambda binary: numbers("pixels", "UINT8", PIXELS, binary, timeout=10**7, priority=0),
-        lambda binary: numbers("tensor", "FP32", BLANK, binary, latency_budget_ms=10**4, operating_point="fast"),
+    for form in (
+        images([PNG, PNG], binary, binary_data_output=binary),
+        numbers("pixels", "UINT8", PIXELS, binary, timeout=10**7, priority=0),
+        numbers("tensor", "FP32", BLANK, binary, latency_budget_ms=10**4, operating_point="fast"),
     )
 ]
 for form in FORMS:

@@ -11,8 +11,9 @@ from benchmarks.server import Server
 
 
 def address(server: Server) -> str:
-    (found,) = re.findall(r"gRPC on (\S+)", "".join(server.log))
-    return found
+    found: list[str] = re.findall(r"gRPC on (\S+)", "".join(server.log))
+    (address,) = found
+    return address
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def test_the_generated_code_is_what_the_proto_gives(tmp_path: Path, option: str,
 
 def fields(message: DescriptorProto, path: str) -> dict[str, tuple[object, ...]]:
     """By their full names, what goes over the wire of them and what clients see."""
-    own = {
+    own: dict[str, tuple[object, ...]] = {
         f"{path}.{message.name}.{field.name}": (
             field.number,
             field.type,

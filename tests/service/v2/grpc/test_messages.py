@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -19,6 +20,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from benchmarks.server import Server
 from tests.service.asking import BODY_LIMIT, ask, samples
+from training.data import Images
 
 MODEL = "fashion-mnist"
 N = 8
@@ -44,7 +46,7 @@ def value(response: ModelInferResponse, name: str, dtype: type) -> NDArray[np.ge
 
 
 def test_values_may_come_one_by_one(
-    stub: GRPCInferenceServiceStub, pngs: list[bytes], inputs: NDArray[np.float32], test_set: object
+    stub: GRPCInferenceServiceStub, pngs: list[bytes], inputs: NDArray[np.float32], test_set: Images
 ) -> None:
     pictures = request("image", "BYTES", (N,))
     pictures.inputs[0].contents.bytes_contents.extend(pngs[:N])
@@ -80,7 +82,7 @@ def parameter(name: str, field: str, given: object) -> Change:
     return lambda sent: setattr(sent.parameters[name], field, given)
 
 
-def tensor(**changes: object) -> Change:
+def tensor(**changes: Any) -> Change:
     def change(sent: ModelInferRequest) -> None:
         for name, given in changes.items():
             if name == "shape":
@@ -215,7 +217,9 @@ def test_bytes_that_are_no_message_are_the_fault_of_the_client(
 
 def resident_mb(server: Server, which: str) -> float:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(re.search(rf"{which}:\s+(\d+)", status)[1]) / 1024
+    found = re.search(rf"{which}:\s+(\d+)", status)
+    assert found is not None
+    return int(found[1]) / 1024
 
 
 @pytest.mark.parametrize(
@@ -265,7 +269,8 @@ def test_the_deadline_of_the_call_is_the_budget_where_there_is_none_or_a_larger_
 ) -> None:
     def granted() -> tuple[float, float]:
         found, model = samples(speaking), frozenset({("model", MODEL)})
-        return tuple(found.get((f"anytime_budget_seconds_{part}", model), 0) for part in ("count", "sum"))
+        count, total = (found.get((f"anytime_budget_seconds_{part}", model), 0) for part in ("count", "sum"))
+        return count, total
 
     sent = black()
     if budget_ms is not None:

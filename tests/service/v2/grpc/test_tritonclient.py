@@ -165,7 +165,7 @@ class Heard:
 
     def steps(self) -> list[Any]:
         """Up to the last."""
-        found = []
+        found: list[Any] = []
         while not found or not parameters(found[-1])["triton_final_response"]:
             result, error = self.next()
             assert error is None, error
@@ -228,7 +228,7 @@ def test_requests_of_a_stream_run_side_by_side_and_one_that_fails_does_not_end_i
     assert len(errors) == 3
     for said in ("this is no image", "too small", "one image, not 2"):
         assert any(said in error for error in errors)
-    found = {}
+    found: dict[str, Any] = {}
     for result, _ in responses:
         if result:
             found.setdefault(result.get_response().id, []).append(result.as_numpy("exit").item())
