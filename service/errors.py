@@ -15,6 +15,7 @@ ServiceError
                                * a refusal: counted in `anytime_refused_total`
 """
 
+import math
 from typing import ClassVar
 
 
@@ -38,6 +39,15 @@ class RequestError(ServiceError):
         """`retry_after`: seconds after which it is worth to try again."""
         super().__init__(message)
         self.retry_after = retry_after
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        return None if self.retry_after is None else whole_ms(self.retry_after)
+
+
+def whole_ms(seconds: float) -> int:
+    """Rounded up, and at least 1, so that nobody tries again too early."""
+    return max(1, math.ceil(1000 * seconds))
 
 
 class EmptyBody(RequestError):

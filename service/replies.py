@@ -67,10 +67,8 @@ class ReplyBridge:
     """Carries the outcomes of a batch from the engine's thread to the event loop, in one hop."""
 
     loop: asyncio.AbstractEventLoop
-
-    def __init__(self, on_delivery: Callable[[], None] = lambda: None) -> None:
-        """`on_delivery`: told on the event loop that the engine has done something."""
-        self.on_delivery = on_delivery
+    on_delivery: Callable[[], None]
+    """Told on the event loop that the engine has done something."""
 
     def deliver(self, outcomes: list[tuple[Job, Outcome | RequestError]]) -> None:
         self.loop.call_soon_threadsafe(self.settle, outcomes)

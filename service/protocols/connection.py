@@ -1,7 +1,6 @@
 """The HTTP connection of a client: uvicorn's protocol with what it leaves undone."""
 
 import asyncio
-import math
 import socket
 import sys
 from functools import partial
@@ -61,9 +60,7 @@ class Connection(HttpToolsProtocol):
         between = not self.within and (self.cycle is None or self.cycle.response_complete)
         if between and not self.flow.write_paused and is_whole_prediction(data):
             self.held, self.whole = data, len(data)
-            model = door.model(data) if door.crowded else None
-            deadline = door.deadline(self.arrived, data) if door.crowded else math.inf
-            door.welcome(deadline, Arrived(model, self.read_held, self.refuse_held))
+            door.welcome(Arrived(self.arrived, [data], self.read_held, self.refuse_held))
         else:
             self.read(data)
 
@@ -143,8 +140,8 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
             return
         self.withheld = cycle
-        deadline = self.door.deadline(scope["state"]["arrival"], scope["query_string"], cycle.body)
-        self.door.welcome(deadline, Arrived(None, partial(complete, cycle)))
+        parts: list[bytes | bytearray] = [scope["query_string"], cycle.body]
+        self.door.welcome(Arrived(scope["state"]["arrival"], parts, partial(complete, cycle)))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)

@@ -1,10 +1,11 @@
 """An answer that deepens: each exit as it is reached, while time and load allow."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from service.jobs import Outcome
 from service.model import Model, Terms
+from service.protocols.front import Front
 from service.replies import EveryOutcome
 from service.runtime.interface import Tensor
 
@@ -33,12 +34,12 @@ class Deepening:
     instead of a step. `end`, in any case, says that nobody listens any more.
     """
 
-    def __init__(self, model: Model, image: Tensor, terms: Terms, clock: Callable[[], float]) -> None:
-        self.terms, self.clock, self.model = terms, clock, model
+    def __init__(self, front: Front, model: Model, image: Tensor, terms: Terms) -> None:
+        self.terms, self.clock, self.model = terms, front.clock, model
         unsure = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
         # A slow reader must not be taken for a slow server: what is counted is counted when it comes.
-        self.reply = EveryOutcome(lambda outcome: model.answered(outcome, unsure, clock()))
-        self.job = model.submit(image, unsure, self.reply)
+        self.reply = EveryOutcome(lambda outcome: model.answered(outcome, unsure, front.clock()))
+        self.job = front.submit(model, image, unsure, self.reply)
 
     async def __aiter__(self) -> AsyncIterator[Reached]:
         waiting, told = True, 0  # for an exit where one answer would stop; the deepest one told of

@@ -11,7 +11,7 @@ from prometheus_client import Counter
 
 from service import policy
 from service.admission import FrontQueue
-from service.errors import Overloaded, QueueFull, RequestError
+from service.errors import Overloaded, QueueFull, RequestError, whole_ms
 from service.jobs import ModelId
 from service.metrics import Metrics
 from service.model import Model
@@ -37,16 +37,19 @@ MODEL = re.compile(rb'(?:[?&]model=|/v2/models/|name="?model"?\r\n\r\n)([^/?&\s]
 Refuse = Callable[[type[RequestError], int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrived:
-    """An unparsed request.
+    """An unparsed request. `parts`: where a glance finds its budget and, in the first, its model.
 
     `read` reads it; `refuse` answers it, where that is still possible, with an error and when to try again, in ms.
+    `model` is known where it waits.
     """
 
-    model: Model | None
+    arrival: float
+    parts: Sequence[bytes | bytearray]
     read: Callable[[], None]
     refuse: Refuse | None = None
+    model: Model | None = None
 
 
 class Door:
@@ -75,15 +78,19 @@ class Door:
         self._engine_free: dict[ModelId, float] = {}
         self._counters: dict[tuple[type[RequestError], str], tuple[Counter, Counter]] = {}
 
-    def welcome(self, deadline: float, arrived: Arrived) -> None:
+    def welcome(self, arrived: Arrived) -> None:
         """Read a request when it is its turn, which is now where nobody else is here, or refuse it."""
         if not self.crowded:
-            self.queue.add(deadline, arrived)
+            self.queue.add(math.inf, arrived)
             self._begin(self.queue.turn(self.clock()))
-        elif arrived.refuse is None:
+            return
+        deadline = self.deadline(arrived)
+        if arrived.refuse is None:
             # Late rather than never, and not before those who can be in time.
             self.queue.add(deadline if self._in_time(deadline, arrived.model) else self.clock() + LATE, arrived)
-        elif len(self.queue) >= self.max_queue:
+            return
+        arrived.model = self._model(arrived.parts[0])
+        if len(self.queue) >= self.max_queue:
             self._refuse(QueueFull, deadline, arrived, arrived.refuse)
         elif self._in_time(deadline, arrived.model):
             self.queue.add(deadline, arrived)
@@ -136,7 +143,7 @@ class Door:
         wait = self.queue.wait(deadline)
         if arrived.model is not None:
             wait = max(wait, self._engine_free.get(arrived.model.id, 0.0) - self.clock())
-        refuse(error, max(1, math.ceil(wait * 1000)))
+        refuse(error, whole_ms(wait))
 
     def _count(self, error: type[RequestError], model: str) -> None:
         """Looking a series up costs more than counting, so it is done once."""
@@ -146,17 +153,18 @@ class Door:
         for counter in self._counters[error, model]:
             counter.inc()
 
-    def deadline(self, arrival: float, *parts: bytes | bytearray) -> float:
-        """As far as a glance at the parts of a request tells."""
+    def deadline(self, arrived: Arrived) -> float:
+        """As far as a glance tells."""
         for name, per_second in ((BUDGET, 1e3), (TIMEOUT, 1e6)):
-            for part in parts:
+            for part in arrived.parts:
                 value = VALUE.match(part, place + (name == TIMEOUT)) if (place := part.find(name)) >= 0 else None
                 with suppress(ValueError):
                     if value is not None:
-                        return arrival + min(PATIENCE, float(value[1]) / per_second)  # not the other way, for NaN
-        return arrival + self.default_budget
+                        seconds = float(value[1]) / per_second
+                        return arrived.arrival + min(PATIENCE, seconds)  # not the other way, for NaN
+        return arrived.arrival + self.default_budget
 
-    def model(self, data: bytes) -> Model | None:
+    def _model(self, data: bytes | bytearray) -> Model | None:
         """That which a whole request seems to name, or the default."""
         found = MODEL.search(data, 0, data.find(b"\r\n"))
         if found is None and FORM in data and (place := data.find(b'name="model"')) > 0:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from service.decoder import Decoder
 from service.errors import Overloaded
-from service.jobs import Outcome
+from service.jobs import Job, Outcome, Reply
 from service.lifecycle import Lifecycle
 from service.model import Model, Terms
 from service.protocols import request_start
@@ -60,15 +60,19 @@ class Front:
     async def answer(self, model: Model, image: Tensor, terms: Terms) -> Outcome:
         """The answer to an image that is decoded. If it is cancelled, the job is given up. Raises RequestError."""
         reply = FinalOutcome()
-        try:
-            job = model.submit(image, terms, reply)
-        except Overloaded as refusal:
-            self.door.engine_refused(model.id, min(terms.deadline, self.clock() + (refusal.retry_after or 0.0)))
-            raise
+        job = self.submit(model, image, terms, reply)
         try:
             return await reply.future
         except asyncio.CancelledError:
             model.abort(job)
+            raise
+
+    def submit(self, model: Model, image: Tensor, terms: Terms, reply: Reply) -> Job:
+        """Raises RequestError where the engine refuses it, which the door then knows."""
+        try:
+            return model.submit(image, terms, reply)
+        except Overloaded as refusal:
+            self.door.engine_refused(model.id, min(terms.deadline, self.clock() + (refusal.retry_after or 0.0)))
             raise
 
     async def measure(self, model: Model) -> None:

@@ -1,6 +1,5 @@
 """What goes over the wire at `/predict`: durations in milliseconds, exits numbered from 1."""
 
-import math
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -136,8 +135,7 @@ class ErrorBody(BaseModel):
 
     @classmethod
     def of(cls, error: RequestError) -> Self:
-        wait = None if error.retry_after is None else max(1, math.ceil(1000 * error.retry_after))
-        return cls(code=error.code, message=str(error), retry_after_ms=wait)
+        return cls(code=error.code, message=str(error), retry_after_ms=error.retry_after_ms)
 
 
 class Error(BaseModel):

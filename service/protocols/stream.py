@@ -39,7 +39,7 @@ def add_routes(app: FastAPI, front: Front) -> None:
                     image = await front.decoder.decode(images[0], model.metadata.input, terms.deadline)
             except (ClientDisconnect, Departed):
                 return Response(status_code=CLIENT_LEFT)
-            deepening = Deepening(model, image, terms, front.clock)
+            deepening = Deepening(front, model, image, terms)
             used.callback(deepening.end)
             return Events(request, written(deepening, model, options.top_k), used.pop_all().close)
 

@@ -11,8 +11,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from fastapi import FastAPI
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -22,9 +20,7 @@ from anytime_client.load import arrivals
 from anytime_client.load.targets import anytime
 from benchmarks.drive import Pictures, drive
 from benchmarks.server import Server
-from service import policy
 from service.__main__ import configuration
-from service.admission import SLICE, FrontQueue
 from service.metrics import Metrics
 from service.protocols.connection import Connection, waited
 from service.protocols.door import Arrived, Door, is_whole_prediction
@@ -35,41 +31,6 @@ from service.times import no_deliveries
 
 def request(body: bytes = b"picture", path: str = "/predict?latency_budget_ms=50", headers: str = "") -> bytes:
     return f"POST {path} HTTP/1.1\r\nHost: here\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-@given(st.lists(st.integers(0, 5)), st.floats(1e-4, 1e-2))
-def test_the_most_urgent_comes_first_and_each_is_what_one_took(deadlines: list[int], each: float) -> None:
-    queue, now, taken = FrontQueue[int](), 0.0, []
-    for number, deadline in enumerate(deadlines):
-        assert queue.ahead(deadline) == sum(other <= deadline for other in deadlines[:number])
-        queue.add(deadline, number)
-    while turn := queue.turn(now):
-        assert len(turn) == 1 or len(turn) * each <= SLICE * 1.001
-        now += len(turn) * each
-        taken += [number for _, number in turn]
-    assert taken == sorted(range(len(deadlines)), key=lambda number: (deadlines[number], number))
-    assert queue.each == 0  # forgotten, as nobody waits
-
-
-def test_what_one_takes_is_known_while_others_wait() -> None:
-    queue = FrontQueue[int]()
-    for number in range(9):
-        queue.add(0.0, number)
-    for turn in range(5):
-        queue.turn(turn * 0.02)
-    assert queue.each == pytest.approx(0.02)
-    assert queue.wait(1.0) == pytest.approx(5 * 0.02)
-    assert queue.wait(-1.0) == pytest.approx(0.02)
-
-
-@given(st.integers(0, 100), st.floats(0, 1), st.floats(0, 1), st.floats(-1, 10))
-def test_one_with_nobody_ahead_is_let_in_and_more_ahead_never_help(
-    ahead: int, each: float, rest: float, left: float
-) -> None:
-    assert policy.front_in_time(0, each, rest, left)
-    if policy.front_in_time(ahead + 2, each, rest, left):
-        assert policy.front_in_time(ahead + 1, each, rest, left)
-        assert (ahead + 3) * each + rest <= left
 
 
 @pytest.mark.parametrize(
@@ -129,7 +90,7 @@ class Front:
     def crowd(self, seconds: float = 1e-6) -> None:
         """Somebody with no hurry keeps the event loop busy, and so does each who waits."""
         self.door.crowded, self.door.queue.each = True, seconds
-        self.door.queue.add(-math.inf, Arrived(None, lambda: None))
+        self.door.queue.add(-math.inf, Arrived(-math.inf, [], lambda: None))
 
     def clear(self) -> None:
         self.door._turn()
@@ -310,7 +271,7 @@ def test_every_prediction_keeps_those_after_it_waiting(headers: str) -> None:
     ],
 )
 def test_the_budget_is_seen_at_a_glance(said: bytes, seconds: float) -> None:
-    assert Front().door.deadline(0.0, said) == pytest.approx(seconds)
+    assert Front().door.deadline(Arrived(0.0, [said], lambda: None)) == pytest.approx(seconds)
 
 
 def test_who_leaves_while_waiting_is_not_read() -> None:

@@ -18,6 +18,7 @@ from service.artifact import Artifact
 from service.jobs import Outcome, Reason
 from service.model import Model, Terms
 from service.protocols.deepening import Deepening
+from service.protocols.front import Front
 from service.protocols.schemas import Step
 from service.protocols.stream import written
 from service.replies import EveryOutcome
@@ -72,7 +73,8 @@ def test_an_exit_that_was_told_and_turns_out_to_be_the_last_says_so(embedded: Ar
                 reply.put(Outcome(number, reason, probabilities, (0.5,) * number, 0.0, 0.0, 0.0))
 
         model = SimpleNamespace(metadata=embedded.metadata, submit=submit, answered=lambda *_: None)
-        deepening = Deepening(cast(Model, model), probabilities, terms, lambda: 0.0)
+        front = SimpleNamespace(submit=lambda model, *job: model.submit(*job), clock=lambda: 0.0)
+        deepening = Deepening(cast(Front, front), cast(Model, model), probabilities, terms)
         return [event async for event in written(deepening, cast(Model, model), 1)]
 
     found = list(parsed(iter("".join(asyncio.run(whole())).splitlines())))

@@ -10,8 +10,6 @@ INTERNAL            the server failed
 Where it is worth to try again, `grpc-retry-pushback-ms` says when, as gRPC's proposal A6 has it.
 """
 
-import math
-
 import grpc
 
 from service.errors import BudgetTooSmall, RequestError
@@ -40,6 +38,4 @@ def details(error: RequestError) -> str:
 
 
 def trailing(error: RequestError) -> tuple[tuple[str, str], ...]:
-    if error.retry_after is None:
-        return ()
-    return ((PUSHBACK, str(max(1, math.ceil(1000 * error.retry_after)))),)
+    return () if error.retry_after_ms is None else ((PUSHBACK, str(error.retry_after_ms)),)

@@ -152,7 +152,7 @@ class InferenceService:
             raise BadInference(f"{agreed.input}: a request of a stream has one image, not {len(agreed.images)}")
         with model:
             image = await inputs.prepared(agreed.images[0], self.front.decoder, model.metadata.input, terms.deadline)
-            deepening = Deepening(model, image, terms, self.front.clock)
+            deepening = Deepening(self.front, model, image, terms)
             try:
                 async for reached in deepening:
                     step = responses.step(reached, model, terms, agreed.wanted, request.id)
