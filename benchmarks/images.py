@@ -11,8 +11,8 @@ from torch import Tensor
 
 from benchmarks.drive import Pictures
 from decoding import Limits
-from service.artifact import InputSpec
 from service.images import open_image, to_input
+from service.metadata import InputSpec
 from training import data, datasets
 from training.config import TrainConfig
 

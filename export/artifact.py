@@ -46,7 +46,7 @@ def fitted_images(held_out: int) -> int:
 
 @dataclass(frozen=True)
 class Exit:
-    """As the metadata hold it, see `service.artifact.ExitSpec`.
+    """As the metadata hold it, see `service.metadata.ExitSpec`.
 
     `ece_uncalibrated` is that of the same answers at temperature 1, for people to compare; no reader needs it.
     """
@@ -63,7 +63,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class Document:
-    """The metadata of an artifact, schema 1; see `service.artifact.Metadata`."""
+    """The metadata of an artifact, schema 1; see `service.metadata.Metadata`."""
 
     name: str
     classes: Sequence[str]

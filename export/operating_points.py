@@ -19,7 +19,7 @@ EDGES = [0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """As the metadata hold it, see `service.artifact.OperatingPoint`."""
+    """As the metadata hold it, see `service.metadata.OperatingPoint`."""
 
     thresholds: list[float]
     max_accuracy_drop: float

@@ -1,11 +1,8 @@
-"""The whole server, built in one place: artifacts → stages → engine → metrics → models → repository → routes."""
+"""The HTTP application, built in one place: backend → door → front → routes."""
 
-import asyncio
-import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -13,12 +10,9 @@ from fastapi_offline import FastAPIOffline
 
 from decoding import Limits
 from service import __version__
-from service.calibration import Calibration
+from service.backend import Backend, Observer
+from service.cores import default_threads
 from service.decoder import Decoder
-from service.engine import Engine, Network
-from service.lifecycle import Lifecycle
-from service.metrics import Metrics, ModelMetrics
-from service.model import Model
 from service.protocols import failures, models, operations, predict, stream
 from service.protocols.bodies import BodyLimits
 from service.protocols.door import Door
@@ -26,41 +20,28 @@ from service.protocols.front import Front
 from service.protocols.timing import RequestTiming
 from service.protocols.v2.http import repository as v2_repository
 from service.protocols.v2.http import routes as v2
-from service.registry import Models
-from service.replies import ReplyBridge
-from service.repository import Repository
-from service.runtime.gpu import device_of, open_stages
-from service.runtime.stages import default_threads
-from service.scheduler import Scheduler
 from service.settings import Settings
-from service.times import RecentQuantile, StageTimes, batch_sizes, no_deliveries
-from service.variants import Source, Variant
 
 if TYPE_CHECKING:
     from service.protocols.v2.grpc.server import InferenceServer
 
-logger = logging.getLogger("uvicorn.error")
-
 
 def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None) -> FastAPI:
-    """Build the server. Raises ArtifactError if an artifact cannot be served, ValueError if a setting cannot.
+    """Build the server with its engine. Raises ArtifactError if an artifact cannot be served, ValueError if a setting
+    cannot.
 
     `on_failure`: called on the engine's thread when that has failed; nothing can be answered from then on.
     """
-    clock = time.monotonic
-    metrics = Metrics(settings.max_batch)
-    bridge, delivery = ReplyBridge(), no_deliveries()
-    precision = None if settings.precision == "auto" else settings.precision
-    engine = Engine({}, clock, bridge.deliver)
-    source = Source(settings.model, device_of(settings.device), precision)
-    seen = source.stamps()
+    from service.local import InProcess  # here, for a front of another process has no use for onnxruntime
 
-    def opened(variant: Variant) -> Model:
-        return open_model(variant, source.device, settings, engine, metrics, delivery)
+    return front_app(settings, InProcess(settings, on_failure))
 
-    registry, lifecycle = Models(map(opened, source.load()), settings.default_model), Lifecycle()
+
+def front_app(settings: Settings, backend: Backend) -> FastAPI:
+    """Build a front."""
+    clock, registry, lifecycle, metrics = time.monotonic, backend.models, backend.lifecycle, backend.metrics
     default_budget = None if settings.default_budget_ms is None else settings.default_budget_ms / 1000
-    door = Door(registry, metrics, delivery, default_budget, settings.max_queue, clock)
+    door = Door(registry, metrics, backend.delivery, default_budget, settings.max_queue, clock)
     front = Front(
         registry,
         lifecycle,
@@ -72,28 +53,11 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         settings.trust_request_start,
     )
 
-    async def warm(model: Model) -> None:
-        await asyncio.wrap_future(engine.warm_up(model.id))
-        await front.measure(model)
-
-    repository = Repository(source, registry, metrics, seen, opened, warm)
-
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        bridge.loop, bridge.on_delivery = asyncio.get_running_loop(), door.engine_has_answered
-        thread = threading.Thread(target=work, args=(engine, lifecycle, on_failure), name="engine", daemon=True)
-        thread.start()
-        await repository.start()
-        watching = asyncio.create_task(repository.watch()) if settings.watch else None
-        lifecycle.ready = True
+        await backend.start(front)
         yield
-        lifecycle.ready = False
-        if watching:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
-        engine.close()
-        await asyncio.to_thread(thread.join)
+        await backend.stop()
 
     app = FastAPIOffline(
         redoc_url=None,
@@ -114,8 +78,8 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     stream.add_routes(app, front)
     models.add_routes(app, front)
     v2.add_routes(app, front, max_images=settings.max_queue)
-    v2_repository.add_routes(app, front, repository, settings.model_control)
-    operations.add_routes(app, lifecycle, metrics.registry)
+    v2_repository.add_routes(app, front, backend.repository, settings.model_control)
+    operations.add_routes(app, lifecycle, metrics.exposition)
     failures.add_handlers(app, metrics)
     app.state.grpc = None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics)
     app.add_middleware(
@@ -124,7 +88,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     return app
 
 
-def grpc_server(settings: Settings, port: int, front: Front, metrics: Metrics) -> "InferenceServer":
+def grpc_server(settings: Settings, port: int, front: Front, metrics: Observer) -> "InferenceServer":
     """Raises ValueError where gRPC is not installed."""
     try:
         from service.protocols.v2.grpc.server import InferenceServer
@@ -133,27 +97,3 @@ def grpc_server(settings: Settings, port: int, front: Front, metrics: Metrics) -
         raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed") from error
     service = InferenceService(front, metrics, max_images=settings.max_queue)
     return InferenceServer(service, settings.host, port, settings.max_body_bytes)
-
-
-def open_model(
-    variant: Variant, device: str, settings: Settings, engine: Engine, metrics: Metrics, delivery: RecentQuantile
-) -> Model:
-    """Open its stages and make it known to the engine, cold. `device`: `cpu` or `cuda`, the one of the whole server."""
-    metadata, sizes = variant.metadata, batch_sizes(settings.max_batch)
-    stages = open_stages(variant.read(), device, settings.threads, sizes, settings.cuda_graphs)
-    times = StageTimes(len(metadata.exits), sizes, delivery)
-    scheduler = Scheduler(times, metadata.operating_points, max_queue=settings.max_queue)
-    own = ModelMetrics(metrics, metadata, stages.provider, lambda: scheduler.waiting)
-    calibration = Calibration.of(metadata)
-    engine.add(metadata.id, Network(stages, scheduler, calibration, metadata.input.shape, own.observe_stage))
-    return Model(metadata, engine, times, own, stages.provider, variant.path, variant.variants)
-
-
-def work(engine: Engine, lifecycle: Lifecycle, on_failure: Callable[[], None]) -> None:
-    """The body of the engine's thread."""
-    try:
-        engine.run()
-    except Exception:
-        logger.exception("the engine's thread has failed; nothing can be answered any more")
-        lifecycle.failed = True
-        on_failure()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.artifact import Metadata
+from service.metadata import Metadata
 from service.runtime.interface import Tensor
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decoding import Limits
-from service.artifact import InputSpec
 from service.errors import Overloaded, QueueFull
 from service.images import from_pixels, open_image, to_input
+from service.metadata import InputSpec
 from service.runtime.interface import Tensor
 
 INLINE_PIXELS, INLINE_BYTES = 256 * 256, 64 * 1024

@@ -8,7 +8,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from service.artifact import Metadata, OperatingPoint
+from service.metadata import Metadata, OperatingPoint
 
 WINDOW = 2000
 """Images of an exit after which the older half of the evidence counts half."""

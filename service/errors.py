@@ -3,7 +3,7 @@
 ServiceError
 ├── ArtifactError                      the artifact cannot be served; stops the start
 └── RequestError                       the client is told `code` and the message
-    ├── EmptyBody              400     BadForm 400     BadEncoding 400
+    ├── EmptyBody              400     BadForm 400     BadEncoding 400     NotLoaded 400
     ├── UnknownModel           404
     ├── BodyTimeout            408
     ├── ImageTooLarge          413     BodyTooLarge 413
@@ -60,6 +60,12 @@ class BadForm(RequestError):
 
 class BadEncoding(RequestError):
     code = "bad_encoding"
+
+
+class NotLoaded(RequestError):
+    """A model cannot be served as its file is."""
+
+    code = "not_loaded"
 
 
 class UnknownModel(RequestError):

@@ -10,8 +10,8 @@ from PIL.Image import Image
 
 import decoding
 from decoding import Limits, Mode, Picture, PictureError
-from service.artifact import InputSpec
 from service.errors import EmptyBody, ImageTooLarge, NotAnImage, RequestError, UnsupportedFormat
+from service.metadata import InputSpec
 
 MODES: dict[str, Mode] = {"grayscale": "L", "rgb": "RGB"}
 REFUSED: dict[type[PictureError], type[RequestError]] = {

@@ -3,12 +3,21 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 
-from service.artifact import Metadata
 from service.drift import Drift
 from service.jobs import Outcome, Reason
+from service.metadata import Metadata
 
 DURATIONS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SLACKS = (-1.0, -0.1, -0.05, -0.02, -0.01, -0.005, -0.002, -0.001, 0.0, *DURATIONS)
@@ -58,13 +67,25 @@ class Metrics:
             ["file"],
             registry=registry,
         )
+        self._counters: dict[tuple[Any, ...], Counter] = {}
         self._waiting: dict[str, list[Callable[[], int]]] = {}
 
+    async def exposition(self) -> bytes:
+        """All series in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
     def observe_response(self, model: str, status: int) -> None:
-        self.requests.labels(model, str(status)).inc()
+        self._counter(self.requests, model, str(status)).inc()
 
     def observe_refusal(self, model: str, reason: str) -> None:
-        self.refused.labels(model, reason).inc()
+        self._counter(self.refused, model, reason).inc()
+
+    def _counter(self, family: Counter, *labels: str) -> Counter:
+        """Looking a series up costs more than counting, and a refusal should cost little, so it is done once."""
+        series = self._counters.get((family, *labels))
+        if series is None:
+            series = self._counters[family, *labels] = family.labels(*labels)
+        return series
 
     def watch_queue(self, model: str, waiting: Callable[[], int]) -> Callable[[], None]:
         """Jobs of one version; those of all versions of a name are counted together. Returns how to end that."""

@@ -4,13 +4,11 @@ import math
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
-from service.artifact import Metadata
-from service.engine import Engine
 from service.errors import BudgetTooSmall, InvalidParameter
 from service.jobs import Job, ModelId, Outcome, Reply
-from service.metrics import ModelMetrics
+from service.metadata import Metadata
 from service.runtime.interface import Tensor
 from service.times import StageTimes
 
@@ -51,6 +49,36 @@ class Terms:
         return self.arrival + self.budget - self.spent
 
 
+class EngineAccess(Protocol):
+    """The engine as a front sees it, whichever process it runs in."""
+
+    def submit(self, job: Job) -> None:
+        """Raises RequestError where it is refused, or else the reply has that error later."""
+        ...
+
+    def abort(self, job: Job) -> None:
+        """Nobody waits for the job any more."""
+        ...
+
+    def remove(self, model: ModelId) -> Future[None]:
+        """Its last job is answered. The future is done when its memory is free."""
+        ...
+
+
+class ModelObserver(Protocol):
+    """What is observed of a model, in seconds; see `service.metrics.ModelMetrics`."""
+
+    def serve(self) -> None: ...
+
+    def retire(self) -> None: ...
+
+    def observe_refusal(self, reason: str) -> None: ...
+
+    def observe_answer(
+        self, outcome: Outcome, operating_point: str | None, *, elapsed: float, budget: float | None, left: float
+    ) -> None: ...
+
+
 @dataclass
 class Model:
     """A request uses it `with` it, from the moment it has it from the registry until its answer is out.
@@ -60,9 +88,9 @@ class Model:
     """
 
     metadata: Metadata
-    engine: Engine
+    engine: EngineAccess
     times: StageTimes
-    metrics: ModelMetrics
+    metrics: ModelObserver
     provider: str
     path: Path
     variants: dict[str, str]

@@ -1,6 +1,6 @@
 """What is served: name → versions → model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from service.errors import UnknownModel
 from service.model import Model
@@ -9,8 +9,14 @@ from service.model import Model
 class Models:
     """The newest version of a name is the one that answers, unless another one is asked for."""
 
-    def __init__(self, models: Iterable[Model], default: str | None = None) -> None:
+    def __init__(
+        self,
+        models: Iterable[Model],
+        default: str | None = None,
+        on_removal: Callable[[Model], None] = lambda _: None,
+    ) -> None:
         """`default`: the name for requests that give none. Raises ValueError where it is not served."""
+        self._on_removal = on_removal
         self._versions: dict[str, dict[str, Model]] = {}
         self._named_default = self.default = default
         for model in models:
@@ -34,6 +40,7 @@ class Models:
         if not versions:
             del self._versions[model.id.name]
         self._choose_default()
+        self._on_removal(model)
 
     def _choose_default(self) -> None:
         """A single model needs none to be named. Every request asks, so it is known."""

@@ -5,12 +5,12 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from watchfiles import awatch
 
-from service.errors import RequestError
+from service.backend import Entry
+from service.errors import NotLoaded
 from service.jobs import ModelId
 from service.memory import give_back
 from service.metrics import Metrics
@@ -19,22 +19,6 @@ from service.registry import Models
 from service.variants import Source, Stamp, Variant
 
 logger = logging.getLogger("uvicorn.error")
-
-
-class NotLoaded(RequestError):
-    """A model cannot be served as its file is."""
-
-    code = "not_loaded"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the index. `reason`: why it is not ready."""
-
-    name: str
-    version: str
-    state: str
-    reason: str = ""
 
 
 class Repository:
@@ -140,8 +124,11 @@ class Repository:
                 if model.id.name == name:
                     self._retire(model)
 
-    def index(self) -> Iterator[Entry]:
+    async def index(self) -> list[Entry]:
         """All that there is, served or not. A broken file goes by its own name."""
+        return list(self._entries())
+
+    def _entries(self) -> Iterator[Entry]:
         for model in self.models:
             yield Entry(*model.id, "READY")
         for id_ in self._coming:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from service import artifact
-from service.artifact import Artifact, Metadata
+from service.artifact import Artifact
 from service.errors import ArtifactError
+from service.metadata import Metadata
 
 Precision = Literal["fp32", "int8", "fp16"]
 PREFERRED: dict[str, Sequence[Precision]] = {"cpu": ("int8", "fp32", "fp16"), "cuda": ("fp16", "fp32", "int8")}

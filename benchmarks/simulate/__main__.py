@@ -19,7 +19,7 @@ from benchmarks.simulate.replica import Load, Policy, simulate
 from benchmarks.tables import number, percent
 from service import artifact
 from service.arbiter import Arbiter
-from service.artifact import Metadata
+from service.metadata import Metadata
 from service.scheduler import Scheduler
 from training.report import as_markdown
 

@@ -18,8 +18,8 @@ from benchmarks.simulate.recording import Recording, record
 from benchmarks.simulate.replica import Load, simulate
 from service import artifact
 from service.arbiter import Arbiter
-from service.artifact import Metadata
 from service.jobs import ModelId
+from service.metadata import Metadata
 from service.scheduler import Scheduler
 from service.settings import Settings
 

@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from prometheus_client import Counter
-
 from service import policy
 from service.admission import FrontQueue
+from service.backend import Observer
 from service.errors import Overloaded, QueueFull, RequestError, whole_ms
 from service.jobs import ModelId
-from service.metrics import Metrics
 from service.model import Model
 from service.registry import Models
 from service.scheduler import LATE, PATIENCE
@@ -61,7 +59,7 @@ class Door:
     def __init__(
         self,
         models: Models,
-        metrics: Metrics,
+        metrics: Observer,
         delivery: RecentQuantile,
         default_budget: float | None,
         max_queue: int,
@@ -76,7 +74,6 @@ class Door:
         self.max_queue = max_queue
         self.clock = clock
         self._engine_free: dict[ModelId, float] = {}
-        self._counters: dict[tuple[type[RequestError], str], tuple[Counter, Counter]] = {}
 
     def welcome(self, arrived: Arrived) -> None:
         """Read a request when it is its turn, which is now where nobody else is here, or refuse it."""
@@ -139,19 +136,13 @@ class Door:
         return self.delivery.seconds(now) + model.times.seconds(1, min(jobs, model.times.sizes[-1]), now)
 
     def _refuse(self, error: type[RequestError], deadline: float, arrived: Arrived, refuse: Refuse) -> None:
-        self._count(error, arrived.model.id.name if arrived.model else "")
+        model = arrived.model.id.name if arrived.model else ""
+        self.metrics.observe_refusal(model, error.code)
+        self.metrics.observe_response(model, error.status)
         wait = self.queue.wait(deadline)
         if arrived.model is not None:
             wait = max(wait, self._engine_free.get(arrived.model.id, 0.0) - self.clock())
         refuse(error, whole_ms(wait))
-
-    def _count(self, error: type[RequestError], model: str) -> None:
-        """Looking a series up costs more than counting, so it is done once."""
-        if (error, model) not in self._counters:
-            response = self.metrics.requests.labels(model, str(error.status))
-            self._counters[error, model] = (self.metrics.refused.labels(model, error.code), response)
-        for counter in self._counters[error, model]:
-            counter.inc()
 
     def deadline(self, arrived: Arrived) -> float:
         """As far as a glance tells."""

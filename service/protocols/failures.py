@@ -6,8 +6,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from service.backend import Observer
 from service.errors import BodyTimeout, RequestError, UnsupportedEncoding
-from service.metrics import Metrics
 from service.protocols import encodings
 from service.protocols.schemas import Error, ErrorBody
 from service.protocols.timing import model_of
@@ -32,7 +32,7 @@ def retry_headers(body: ErrorBody) -> dict[str, str]:
     return {"Retry-After": str(math.ceil(body.retry_after_ms / 1000)), "Retry-After-Ms": str(body.retry_after_ms)}
 
 
-def add_handlers(app: FastAPI, metrics: Metrics) -> None:
+def add_handlers(app: FastAPI, metrics: Observer) -> None:
     """Answer what the routes raise, and count refusals."""
 
     @app.exception_handler(RequestError)

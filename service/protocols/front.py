@@ -5,15 +5,15 @@ import io
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from PIL import Image
 from starlette.requests import Request
 
 from service.decoder import Decoder
-from service.errors import Overloaded
-from service.jobs import Job, Outcome, Reply
+from service.errors import Overloaded, RequestError
+from service.jobs import Job, ModelId, Outcome, Reply
 from service.lifecycle import Lifecycle
 from service.model import Model, Terms
 from service.protocols import request_start
@@ -71,12 +71,20 @@ class Front:
         """Raises RequestError where the engine refuses it, which the door then knows."""
         try:
             return model.submit(image, terms, reply)
-        except Overloaded as refusal:
-            self.door.engine_refused(model.id, min(terms.deadline, self.clock() + (refusal.retry_after or 0.0)))
+        except RequestError as refusal:
+            self.engine_refused(model.id, terms.deadline, refusal)
             raise
 
-    async def measure(self, model: Model) -> None:
-        """Learn what a request needs at least: decoding, a hop to a thread, and exit 1 as measured at warm-up."""
+    def engine_refused(self, model: ModelId, deadline: float, refusal: RequestError) -> None:
+        """The door knows then that it has no time for others, either."""
+        if isinstance(refusal, Overloaded):
+            self.door.engine_refused(model, min(deadline, self.clock() + (refusal.retry_after or 0.0)))
+
+    def engine_has_answered(self) -> None:
+        self.door.engine_has_answered()
+
+    async def measure(self, model: Model, hop: Callable[[], Awaitable[None]]) -> None:
+        """Learn what a request needs at least: decoding, the way to the engine, and exit 1 as measured at warm-up."""
         spec = model.metadata.input
         blank = io.BytesIO()
         Image.new("L", (spec.width, spec.height)).save(blank, "PNG")
@@ -84,6 +92,6 @@ class Front:
         for _ in range(TRIALS):
             start = self.clock()
             await self.decoder.decode(blank.getvalue(), spec, math.inf)
-            await asyncio.to_thread(lambda: None)
+            await hop()
             needs.append(self.clock() - start)
         model.min_budget = statistics.median(needs) + model.times.idle(1)

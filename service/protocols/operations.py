@@ -1,13 +1,17 @@
 """Health and metrics, for whoever watches the server."""
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.lifecycle import Lifecycle
 
 
-def add_routes(app: FastAPI, lifecycle: Lifecycle, registry: CollectorRegistry) -> None:
+def add_routes(app: FastAPI, lifecycle: Lifecycle, exposition: Callable[[], Awaitable[bytes]]) -> None:
+    """`exposition`: all metrics in the text format of Prometheus."""
+
     @app.get("/health/live")
     async def live() -> dict[str, bool]:
         """The process answers."""
@@ -21,4 +25,4 @@ def add_routes(app: FastAPI, lifecycle: Lifecycle, registry: CollectorRegistry) 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """For Prometheus."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await exposition(), media_type=CONTENT_TYPE_LATEST)

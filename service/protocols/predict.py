@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from service.artifact import Metadata
 from service.errors import BudgetMissing, InvalidParameter, RequestError, UnknownModel
 from service.jobs import Outcome
+from service.metadata import Metadata
 from service.model import Ask, Model, Terms
 from service.protocols import bodies, foreign
 from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Departed

@@ -1,6 +1,5 @@
 """The stages of an artifact as onnxruntime sessions that share one pool of threads."""
 
-import os
 from collections.abc import Sequence
 from functools import cache
 from typing import cast
@@ -9,6 +8,7 @@ import numpy as np
 import onnxruntime
 
 from service.artifact import Artifact
+from service.cores import default_threads
 from service.runtime.interface import Tensor, joined
 
 Provider = str | tuple[str, dict[str, str]]
@@ -62,16 +62,6 @@ def session_options(threads: int) -> "onnxruntime.SessionOptions":
         share_threads(threads)
         options.use_per_session_threads = False
     return options
-
-
-def default_threads() -> int:
-    """Half of the cores: the others decode images and speak HTTP.
-
-    On two cores (`python -m benchmarks.threads`) a second thread lets the bare engine answer 1.3 to 1.7 times as many
-    images and a lone client 1.1 times, but costs the server 2 % of its answers where 8 clients ask at once, 12 % where
-    32 do.
-    """
-    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 @cache

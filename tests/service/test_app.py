@@ -6,12 +6,13 @@ import httpx
 import pytest
 
 from benchmarks.replacing import write
-from service import app as application
-from service.app import create_app, work
+from service import local
+from service.app import create_app
 from service.arbiter import Arbiter
 from service.artifact import Artifact
 from service.errors import EngineFailed, NotReady
 from service.lifecycle import Lifecycle
+from service.local import work
 from service.queues import ScheduledBatch
 from service.runtime.gpu import open_stages
 from service.settings import Settings
@@ -49,8 +50,8 @@ def test_a_new_version_does_not_fall_back_to_another_device(tmp_path: Path, monk
             raise ValueError("device 'cuda': onnxruntime cannot run every stage with CUDA here")
         return open_stages(served, "cpu", *options)
 
-    monkeypatch.setattr(application, "device_of", lambda _: "cuda")
-    monkeypatch.setattr(application, "open_stages", opened)
+    monkeypatch.setattr(local, "device_of", lambda _: "cuda")
+    monkeypatch.setattr(local, "open_stages", opened)
     write(tmp_path / "model.onnx", 1)
     app = create_app(Settings(model=tmp_path, watch=False, model_control=True, threads=1, max_batch=1))
 

@@ -48,7 +48,7 @@ def broken_app() -> FastAPI:
     app = FastAPI()
     add_routes(app, cast(Front, Broken()))
     metrics = Metrics(max_batch=1)
-    operations.add_routes(app, Lifecycle(), metrics.registry)
+    operations.add_routes(app, Lifecycle(), metrics.exposition)
     add_handlers(app, metrics)
     app.state.door = Door(Models([]), metrics, no_deliveries(), None, 1, time.monotonic)
     app.add_middleware(RequestTiming, clock=time.monotonic, observe=lambda *_: None, default_model=lambda: "")

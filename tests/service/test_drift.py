@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.artifact import Artifact, OperatingPoint
+from service.artifact import Artifact
 from service.drift import FEW, WINDOW, Drift, Seen, stability_index
+from service.metadata import OperatingPoint
 
 shares = st.lists(st.floats(0.01, 1), min_size=3, max_size=3)
 

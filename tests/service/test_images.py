@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from decoding import Limits
-from service.artifact import Artifact, InputSpec
+from service.artifact import Artifact
 from service.errors import EmptyBody, ImageTooLarge, NotAnImage, RequestError, UnsupportedFormat
 from service.images import open_image, to_input
+from service.metadata import InputSpec
 from training import data
 
 LIMITS = Limits(decoded=1_000_000)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.server import Server
+from service.cores import default_threads
 from service.protocols.schemas import Error
-from service.runtime.stages import default_threads
 from tests.service.asking import NO_LIMIT, ask, png, samples
 
 POST = b"POST /predict?%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"

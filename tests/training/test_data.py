@@ -8,7 +8,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from decoding import Limits
 from service import images as served
-from service.artifact import InputSpec
+from service.metadata import InputSpec
 from tests.training import formats
 from training import datasets
 from training.augmentation import draw

@@ -6,8 +6,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact import InputSpec
 from service.decoder import Decoder
+from service.metadata import InputSpec
 from service.protocols.v2.errors import BadInference, TooMany
 from service.protocols.v2.schemas import RequestTensor, TensorMetadata
 from service.protocols.v2.tensors import Content, array, byte_strings

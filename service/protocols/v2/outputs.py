@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact import Metadata
 from service.jobs import Outcome
+from service.metadata import Metadata
 from service.protocols.v2.errors import BadInference
 from service.protocols.v2.schemas import TensorMetadata
 from service.protocols.v2.tensors import DTYPES, Values

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import grpc
 
 from service import __version__
+from service.backend import Observer
 from service.errors import RequestError, UnknownModel
-from service.metrics import Metrics
 from service.model import Model, Terms
 from service.protocols.deepening import Deepening
 from service.protocols.departure import CLIENT_LEFT
@@ -52,7 +52,7 @@ class InferenceService:
     """`max_images`: in one request, and most requests of a stream at a time. `closing`: streams end when they can."""
 
     front: Front
-    metrics: Metrics
+    metrics: Observer
     max_images: int
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 

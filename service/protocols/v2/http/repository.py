@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ValidationError
 
+from service.backend import Repository
 from service.protocols.bodies import receive_all
 from service.protocols.front import Front
 from service.protocols.v2.errors import BadInference
 from service.protocols.v2.http.documentation import RESPONSES
 from service.protocols.v2.http.schemas import ErrorText, IndexEntry, IndexRequest, LoadRequest, UnloadRequest
 from service.protocols.v2.parameters import described
-from service.repository import Repository
 
 NOT_ALLOWED: dict[int | str, dict[str, Any]] = {
     403: {"model": ErrorText, "description": "The server does not let clients do that: see `--model-control`"}
@@ -60,7 +60,7 @@ def add_routes(app: FastAPI, front: Front, repository: Repository, control: bool
             return [] if asked.ready else [cold.model_copy(update=model.id._asdict()) for model in front.models]
         return [
             IndexEntry(name=entry.name, version=entry.version, state=entry.state, reason=entry.reason)
-            for entry in repository.index()
+            for entry in await repository.index()
             if entry.state == "READY" or not asked.ready
         ]
 

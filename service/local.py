@@ -1,0 +1,114 @@
+"""The engine's side, built in one place: artifacts → stages → engine → metrics → models → repository."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+
+from service.backend import FrontHooks
+from service.calibration import Calibration
+from service.engine import Engine, Network
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics, ModelMetrics
+from service.model import Model
+from service.registry import Models
+from service.replies import ReplyBridge
+from service.repository import Repository
+from service.runtime.gpu import device_of, open_stages
+from service.scheduler import Scheduler
+from service.settings import Settings
+from service.times import StageTimes, batch_sizes, no_deliveries
+from service.variants import Source, Variant
+
+logger = logging.getLogger("uvicorn.error")
+
+
+class EngineSide:
+    """Everything behind the fronts. Raises ArtifactError if an artifact cannot be served, ValueError if a setting
+    cannot.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_failure: Callable[[], None] = lambda: None,
+        on_removal: Callable[[Model], None] = lambda _: None,
+    ) -> None:
+        """`on_failure`: called on the engine's thread when that has failed; nothing can be answered from then on.
+        `on_removal`: of a model that is served no longer.
+        """
+        self.settings = settings
+        self.metrics = Metrics(settings.max_batch)
+        self.bridge, self.delivery = ReplyBridge(), no_deliveries()
+        self.engine = Engine({}, time.monotonic, self.bridge.deliver)
+        precision = None if settings.precision == "auto" else settings.precision
+        self.source = Source(settings.model, device_of(settings.device), precision)
+        seen = self.source.stamps()
+        self.models = Models(map(self._opened, self.source.load()), settings.default_model, on_removal)
+        self.repository = Repository(self.source, self.models, self.metrics, seen, self._opened, self._warm)
+        self.lifecycle = Lifecycle()
+        self._thread = threading.Thread(
+            target=work, args=(self.engine, self.lifecycle, on_failure), name="engine", daemon=True
+        )
+        self._watching: asyncio.Task[None] | None = None
+
+    async def run(self, prepare: Callable[[Model], Awaitable[None]], on_delivery: Callable[[], None]) -> None:
+        """Returns when all models are served. `prepare`: what else is to be done when one is warm."""
+        self._prepare = prepare
+        self.bridge.loop, self.bridge.on_delivery = asyncio.get_running_loop(), on_delivery
+        self._thread.start()
+        await self.repository.start()
+        if self.settings.watch:
+            self._watching = asyncio.create_task(self.repository.watch())
+        self.lifecycle.ready = True
+
+    async def stop(self) -> None:
+        self.lifecycle.ready = False
+        if self._watching:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+        self.engine.close()
+        await asyncio.to_thread(self._thread.join)
+
+    async def _warm(self, model: Model) -> None:
+        await asyncio.wrap_future(self.engine.warm_up(model.id))
+        await self._prepare(model)
+
+    def _opened(self, variant: Variant) -> Model:
+        """Open its stages and make it known to the engine, cold."""
+        settings, metadata, sizes = self.settings, variant.metadata, batch_sizes(self.settings.max_batch)
+        stages = open_stages(variant.read(), self.source.device, settings.threads, sizes, settings.cuda_graphs)
+        times = StageTimes(len(metadata.exits), sizes, self.delivery)
+        scheduler = Scheduler(times, metadata.operating_points, max_queue=settings.max_queue)
+        own = ModelMetrics(self.metrics, metadata, stages.provider, lambda: scheduler.waiting)
+        calibration = Calibration.of(metadata)
+        self.engine.add(metadata.id, Network(stages, scheduler, calibration, metadata.input.shape, own.observe_stage))
+        return Model(metadata, self.engine, times, own, stages.provider, variant.path, variant.variants)
+
+
+class InProcess(EngineSide):
+    """The backend of a front in the same process."""
+
+    async def start(self, front: FrontHooks) -> None:
+        async def prepare(model: Model) -> None:
+            await front.measure(model, hop)
+
+        await self.run(prepare, front.engine_has_answered)
+
+
+async def hop() -> None:
+    await asyncio.to_thread(lambda: None)
+
+
+def work(engine: Engine, lifecycle: Lifecycle, on_failure: Callable[[], None]) -> None:
+    """The body of the engine's thread."""
+    try:
+        engine.run()
+    except Exception:
+        logger.exception("the engine's thread has failed; nothing can be answered any more")
+        lifecycle.failed = True
+        on_failure()
