@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from pydantic_settings import CliApp
 
 from service.app import create_app
+from service.cores import default_fronts
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
 from service.protocols.connection import Connection
@@ -81,6 +82,12 @@ class DrainingServer(uvicorn.Server):
 def main() -> None:
     settings = CliApp.run(Settings)
     try:
+        if workers := front_workers(settings):
+            from service.fronts.server import (
+                serve,  # here, for fronts import this module and have no use for onnxruntime
+            )
+
+            sys.exit(serve(settings, workers))
         app = create_app(settings, on_failure=end)
         sockets = [dual_stack(settings.port)] if stands_for_all(settings.host) else None
     except (ServiceError, ValueError, OSError) as error:
@@ -95,6 +102,14 @@ def main() -> None:
 def end() -> None:
     """End as on SIGTERM: a server whose engine has failed leaves its place to another one."""
     signal.raise_signal(signal.SIGTERM)
+
+
+def front_workers(settings: Settings) -> int:
+    """Raises ValueError where there can be none."""
+    workers = default_fronts() if settings.front_workers == "auto" else settings.front_workers
+    if workers and not hasattr(socket, "SO_REUSEPORT"):
+        raise ValueError(f"front_workers {workers}: this system does not share a port among processes; use 0")
+    return workers
 
 
 def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:

@@ -96,4 +96,4 @@ def grpc_server(settings: Settings, port: int, front: Front, metrics: Observer) 
     except ModuleNotFoundError as error:
         raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed") from error
     service = InferenceService(front, metrics, max_images=settings.max_queue)
-    return InferenceServer(service, settings.host, port, settings.max_body_bytes)
+    return InferenceServer(service, settings.host, port, settings.max_body_bytes, shared=settings.front_workers != 0)

@@ -61,9 +61,14 @@ class FrontHooks(Protocol):
 class Backend(Protocol):
     """`delivery`: from the end of a stage until its answers are out of this front."""
 
-    models: Models
-    lifecycle: Lifecycle
-    delivery: RecentQuantile
+    @property
+    def models(self) -> Models: ...
+
+    @property
+    def lifecycle(self) -> Lifecycle: ...
+
+    @property
+    def delivery(self) -> RecentQuantile: ...
 
     @property
     def metrics(self) -> Observer: ...

@@ -11,3 +11,9 @@ def default_threads() -> int:
     32 do.
     """
     return max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def default_fronts() -> int:
+    """Processes for fronts beside that of the engine: what its threads leave but for a core of its own."""
+    cores = len(os.sched_getaffinity(0))
+    return 0 if cores <= 2 else max(1, cores - default_threads() - 1)

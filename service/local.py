@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 
 from service.backend import FrontHooks
 from service.calibration import Calibration
@@ -48,6 +47,7 @@ class EngineSide:
         self.source = Source(settings.model, device_of(settings.device), precision)
         seen = self.source.stamps()
         self.models = Models(map(self._opened, self.source.load()), settings.default_model, on_removal)
+        self.models.check_default()
         self.repository = Repository(self.source, self.models, self.metrics, seen, self._opened, self._warm)
         self.lifecycle = Lifecycle()
         self._thread = threading.Thread(

@@ -67,6 +67,12 @@ class Metrics:
             ["file"],
             registry=registry,
         )
+        self.fronts = Gauge("anytime_fronts", "Processes that take connections beside the engine's.", registry=registry)
+        self.front_restarts = Counter(
+            "anytime_front_restarts_total",
+            "Fronts that ended and were started again.",
+            registry=registry,
+        )
         self._counters: dict[tuple[Any, ...], Counter] = {}
         self._waiting: dict[str, list[Callable[[], int]]] = {}
 

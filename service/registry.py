@@ -15,14 +15,17 @@ class Models:
         default: str | None = None,
         on_removal: Callable[[Model], None] = lambda _: None,
     ) -> None:
-        """`default`: the name for requests that give none. Raises ValueError where it is not served."""
+        """`default`: the name for requests that give none."""
         self._on_removal = on_removal
         self._versions: dict[str, dict[str, Model]] = {}
         self._named_default = self.default = default
         for model in models:
             self.add(model)
-        if default is not None and default not in self._versions:
-            raise ValueError(f"default_model {default!r} is not served; {self._listed}")
+
+    def check_default(self) -> None:
+        """Raises ValueError where the name for requests that give none is not served."""
+        if self._named_default is not None and self._named_default not in self._versions:
+            raise ValueError(f"default_model {self._named_default!r} is not served; {self._listed}")
 
     def __iter__(self) -> Iterator[Model]:
         """All versions of all models, as they are now."""

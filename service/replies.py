@@ -38,6 +38,7 @@ class EveryOutcome:
     def __init__(self, on_last: Callable[[Outcome], None] = lambda _: None) -> None:
         """`on_last`: told of the last outcome when it comes, however slowly it is taken."""
         self._outcomes: asyncio.Queue[Outcome | RequestError] = asyncio.Queue()
+        self._first: asyncio.Future[Outcome | RequestError] = asyncio.get_running_loop().create_future()
         self._on_last = on_last
         self._closed = False
 
@@ -50,6 +51,14 @@ class EveryOutcome:
         if isinstance(outcome, Outcome) and outcome.reason is not None:
             self._on_last(outcome)
         self._outcomes.put_nowait(outcome)
+        if not self._first.done():
+            self._first.set_result(outcome)
+
+    async def begun(self) -> None:
+        """The first has come. Raises RequestError where it is an error, as of a job that was not admitted."""
+        first = await self._first
+        if isinstance(first, RequestError):
+            raise first
 
     def close(self) -> None:
         self._closed = True

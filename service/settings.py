@@ -24,6 +24,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    front_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto",
+        description="processes that speak HTTP and decode images, beside the one of the engine, on one port; 0 takes a "
+        "single process for all. auto takes 0 on two cores, and on more some of those that the engine's threads leave",
+    )
     grpc_port: int | None = Field(
         None,
         ge=0,

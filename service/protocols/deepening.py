@@ -41,6 +41,10 @@ class Deepening:
         self.reply = EveryOutcome(lambda outcome: model.answered(outcome, unsure, front.clock()))
         self.job = front.submit(model, image, unsure, self.reply)
 
+    async def begun(self) -> None:
+        """There is a step. Raises RequestError where none will be."""
+        await self.reply.begun()
+
     async def __aiter__(self) -> AsyncIterator[Reached]:
         waiting, told = True, 0  # for an exit where one answer would stop; the deepest one told of
         async for outcome in self.reply:

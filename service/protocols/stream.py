@@ -37,10 +37,12 @@ def add_routes(app: FastAPI, front: Front) -> None:
                 used.enter_context(model)
                 with CancelledOnDeparture(request):
                     image = await front.decoder.decode(images[0], model.metadata.input, terms.deadline)
+                deepening = Deepening(front, model, image, terms)
+                used.callback(deepening.end)
+                with CancelledOnDeparture(request):
+                    await deepening.begun()
             except (ClientDisconnect, Departed):
                 return Response(status_code=CLIENT_LEFT)
-            deepening = Deepening(front, model, image, terms)
-            used.callback(deepening.end)
             return Events(request, written(deepening, model, options.top_k), used.pop_all().close)
 
     app.router.add_api_route(

@@ -12,12 +12,15 @@ SERVICE = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 class InferenceServer:
     """Listens on the event loop that runs when it is bound."""
 
-    def __init__(self, service: InferenceService, host: str, port: int, max_bytes: int) -> None:
-        """`port`: 0 takes a free one. `max_bytes`: of a message that comes."""
+    def __init__(self, service: InferenceService, host: str, port: int, max_bytes: int, shared: bool) -> None:
+        """`port`: 0 takes a free one. `max_bytes`: of a message that comes. `shared`: other
+        processes may listen on that port, too.
+        """
         self.service = service
         self.host = f"[{host}]" if ":" in host else host
         self.port = port
         self.max_bytes = max_bytes
+        self.shared = shared
 
     @property
     def address(self) -> str:
@@ -25,7 +28,7 @@ class InferenceServer:
 
     def bind(self) -> None:
         """Raises RuntimeError where the port is taken."""
-        options = (("grpc.max_receive_message_length", self.max_bytes), ("grpc.so_reuseport", 0))
+        options = (("grpc.max_receive_message_length", self.max_bytes), ("grpc.so_reuseport", int(self.shared)))
         self._server = grpc.aio.server(handlers=[handlers(self.service)], options=options)
         self.port = self._server.add_insecure_port(self.address)
 

@@ -1,0 +1,60 @@
+"""What a front observes: the engine's process is told, and counts it."""
+
+from collections.abc import Awaitable, Callable
+
+from service.fronts.messages import Answered, Delivered, FromFront, Refused, Responded
+from service.jobs import ModelId, Outcome
+from service.times import DELIVERY_MEMORY, RecentQuantile
+
+Send = Callable[[FromFront], None]
+
+
+class RemoteMetrics:
+    """`exposition`: asks for all series."""
+
+    def __init__(self, send: Send, exposition: Callable[[], Awaitable[bytes]]) -> None:
+        self._send, self._exposition = send, exposition
+
+    def observe_response(self, model: str, status: int) -> None:
+        self._send(Responded(model, status))
+
+    def observe_refusal(self, model: str, reason: str) -> None:
+        self._send(Refused(model, reason))
+
+    async def exposition(self) -> bytes:
+        return await self._exposition()
+
+
+class RemoteModelMetrics:
+    """Of one model."""
+
+    def __init__(self, send: Send, model: ModelId) -> None:
+        self._send, self._model = send, model
+
+    def serve(self) -> None:
+        """That is done where the model is."""
+
+    def retire(self) -> None:
+        """So is that."""
+
+    def observe_refusal(self, reason: str) -> None:
+        self._send(Refused(self._model.name, reason))
+
+    def observe_answer(
+        self, outcome: Outcome, operating_point: str | None, *, elapsed: float, budget: float | None, left: float
+    ) -> None:
+        assert outcome.reason is not None, "a job that goes on has no answer yet"
+        said = (outcome.exit, outcome.reason, tuple(outcome.confidences), outcome.queue)
+        self._send(Answered(self._model, *said, operating_point, elapsed, budget, left))
+
+
+class ReportedDelivery(RecentQuantile):
+    """How long answers take from the engine to their clients, of which the engine is told."""
+
+    def __init__(self, send: Send) -> None:
+        super().__init__(idle=0.0, memory=DELIVERY_MEMORY)
+        self._send = send
+
+    def add(self, seconds: float, now: float) -> None:
+        super().add(seconds, now)
+        self._send(Delivered(seconds, now))

@@ -1,0 +1,19 @@
+"""What the engine's process gives a front on its way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.settings import Settings
+
+LEAVE = 2.0
+"""Seconds for a front, beyond those for its requests, to end."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """`channel`, `memory`, `sockets`: descriptors that the front inherits; the last are to listen on."""
+
+    settings: Settings
+    channel: int
+    memory: int
+    sockets: Sequence[int]
