@@ -37,8 +37,8 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     return front_app(settings, InProcess(settings, on_failure))
 
 
-def front_app(settings: Settings, backend: Backend) -> FastAPI:
-    """Build a front."""
+def front_app(settings: Settings, backend: Backend, shared: bool = False) -> FastAPI:
+    """Build a front. `shared`: others take connections on its ports, too."""
     clock, registry, lifecycle, metrics = time.monotonic, backend.models, backend.lifecycle, backend.metrics
     default_budget = None if settings.default_budget_ms is None else settings.default_budget_ms / 1000
     door = Door(registry, metrics, backend.delivery, default_budget, settings.max_queue, clock)
@@ -81,14 +81,16 @@ def front_app(settings: Settings, backend: Backend) -> FastAPI:
     v2_repository.add_routes(app, front, backend.repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.exposition)
     failures.add_handlers(app, metrics)
-    app.state.grpc = None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics)
+    app.state.grpc = (
+        None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics, shared)
+    )
     app.add_middleware(
         RequestTiming, clock=clock, observe=metrics.observe_response, default_model=lambda: registry.default or ""
     )
     return app
 
 
-def grpc_server(settings: Settings, port: int, front: Front, metrics: Observer) -> "InferenceServer":
+def grpc_server(settings: Settings, port: int, front: Front, metrics: Observer, shared: bool) -> "InferenceServer":
     """Raises ValueError where gRPC is not installed."""
     try:
         from service.protocols.v2.grpc.server import InferenceServer
@@ -96,4 +98,4 @@ def grpc_server(settings: Settings, port: int, front: Front, metrics: Observer) 
     except ModuleNotFoundError as error:
         raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed") from error
     service = InferenceService(front, metrics, max_images=settings.max_queue)
-    return InferenceServer(service, settings.host, port, settings.max_body_bytes, shared=settings.front_workers != 0)
+    return InferenceServer(service, settings.host, port, settings.max_body_bytes, shared)

@@ -39,7 +39,7 @@ class FrontServer(DrainingServer):
 
 def outlive_nobody(grace: float) -> None:
     """End with the process that holds the other end of standard input, even where the event loop is stuck."""
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)
     time.sleep(grace)
     os._exit(1)
 
@@ -53,7 +53,7 @@ def main() -> None:
     memory = Memory(start.memory)
     os.close(start.memory)
     remote = Remote(socket.socket(fileno=start.channel), memory, start.settings.default_model)
-    app = front_app(start.settings, remote)
+    app = front_app(start.settings, remote, shared=True)
     server = FrontServer(configuration(start.settings, app), app, drain_delay=0)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server.remote, remote.ended = remote, server.end

@@ -19,14 +19,14 @@ SIZE = 2**30
 """Bytes of addresses; pages are taken as they are written."""
 
 
-def create() -> int:
+def create(size: int = SIZE) -> int:
     """The descriptor of an empty one, to be inherited and closed."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("anytime-front", 0)
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.truncate(descriptor, SIZE)
+    os.truncate(descriptor, size)
     return descriptor
 
 
@@ -34,7 +34,8 @@ class Memory:
     """One process's view of it."""
 
     def __init__(self, descriptor: int) -> None:
-        self._map = mmap.mmap(descriptor, SIZE)
+        self.size = os.fstat(descriptor).st_size
+        self._map = mmap.mmap(descriptor, self.size)
 
     def at(self, place: int, shape: Sequence[int]) -> Tensor:
         """Raises ValueError where it has no such place."""
@@ -56,7 +57,7 @@ class Places:
             place = free.pop()
         else:
             place = self._end
-            if place + image.nbytes > SIZE:
+            if place + image.nbytes > self._memory.size:
                 raise QueueFull("images that wait have taken all memory of this front; try again later")
             self._end += image.nbytes
         self._taken += 1

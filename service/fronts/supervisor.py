@@ -154,8 +154,8 @@ class Fronts:
 
 
 async def spawn(start: Start) -> Process:
-    """In a session of its own, so that Ctrl-C in a terminal goes to the engine's process alone. Its standard input stays
-    open: it ends when that does.
+    """In a session of its own, so that Ctrl-C in a terminal goes to the engine's process alone. It ends when standard
+    input does, which stays open.
     """
     inherited = (start.channel, start.memory, *start.sockets)
     process = await asyncio.create_subprocess_exec(
