@@ -73,9 +73,9 @@ def closed(server: Server, pictures: Pictures) -> float:
 
 def spent(server: Server, run: Callable[[], Judged]) -> tuple[float, Judged]:
     """Processor time of the server meanwhile, in seconds."""
-    before = cpu_seconds(server.process.pid)
+    before = sum(map(cpu_seconds, server.processes))
     result = run()
-    return cpu_seconds(server.process.pid) - before, result
+    return sum(map(cpu_seconds, server.processes)) - before, result
 
 
 def cpu_seconds(process: int) -> float:

@@ -46,13 +46,8 @@ def measured(fronts: int, pngs: Sequence[bytes]) -> dict[str, float]:
             "answers_per_second": round(many.per_second, 1),
             "alone_median_ms": round(float(np.median(alone.waits)) * 1000, 3),
             "alone_p99_ms": round(float(np.quantile(alone.waits, 0.99)) * 1000, 3),
-            "memory_mb": round(sum(map(unique_mb, processes(server.process.pid))), 1),
+            "memory_mb": round(sum(map(unique_mb, server.processes)), 1),
         }
-
-
-def processes(engine: int) -> list[int]:
-    children = Path(f"/proc/{engine}/task/{engine}/children").read_text()
-    return [engine, *map(int, children.split())]
 
 
 def unique_mb(process: int) -> float:

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -44,6 +45,12 @@ class Server:
         self.client.close()
         self.terminate()
         self.wait()
+
+    @property
+    def processes(self) -> list[int]:
+        """That of the engine, and those of fronts."""
+        own = self.process.pid
+        return [own, *map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split())]
 
     def terminate(self) -> None:
         if self.process.poll() is None:

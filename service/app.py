@@ -37,15 +37,21 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     return front_app(settings, InProcess(settings, on_failure))
 
 
-def front_app(settings: Settings, backend: Backend, shared: bool = False) -> FastAPI:
-    """Build a front. `shared`: others take connections on its ports, too."""
+def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
+    """Build a front. `fronts`: how many share its ports and cores; 0 where it is within the engine's process."""
     clock, registry, lifecycle, metrics = time.monotonic, backend.models, backend.lifecycle, backend.metrics
     default_budget = None if settings.default_budget_ms is None else settings.default_budget_ms / 1000
+    decoder = Decoder(
+        Limits(settings.max_pixels, settings.max_decoded_pixels),
+        max(1, default_threads() // max(1, fronts)),
+        settings.max_queue,
+        clock,
+    )
     door = Door(registry, metrics, backend.delivery, default_budget, settings.max_queue, clock)
     front = Front(
         registry,
         lifecycle,
-        Decoder(Limits(settings.max_pixels, settings.max_decoded_pixels), default_threads(), settings.max_queue, clock),
+        decoder,
         clock,
         BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000, settings.max_images),
         door,
@@ -82,7 +88,9 @@ def front_app(settings: Settings, backend: Backend, shared: bool = False) -> Fas
     operations.add_routes(app, lifecycle, metrics.exposition)
     failures.add_handlers(app, metrics)
     app.state.grpc = (
-        None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics, shared)
+        None
+        if settings.grpc_port is None
+        else grpc_server(settings, settings.grpc_port, front, metrics, shared=fronts > 0)
     )
     app.add_middleware(
         RequestTiming, clock=clock, observe=metrics.observe_response, default_model=lambda: registry.default or ""

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from training.config import TrainConfig
 
 pytest_plugins = ["tests.leftovers"]
 
+os.environ.setdefault("ANYTIME_FRONT_WORKERS", "0")
+"""What is tested of one process is so on any number of cores."""
 ORIGINALS = Path(__file__).parent / "data" / "fashion-mnist"
 
 

@@ -11,9 +11,12 @@ LEAVE = 2.0
 
 @dataclass(frozen=True)
 class Start:
-    """`channel`, `memory`, `sockets`: descriptors that the front inherits; the last are to listen on."""
+    """`fronts`: how many there are. `channel`, `memory`, `sockets`: descriptors that it inherits; the last are to listen
+    on.
+    """
 
     settings: Settings
+    fronts: int
     channel: int
     memory: int
     sockets: Sequence[int]

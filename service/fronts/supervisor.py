@@ -41,7 +41,7 @@ class Fronts:
         self._links: set[Link] = set()
         self._processes: set[Process] = set()
         self._draining: Drain | None = None
-        self._ending = False
+        self._ending: End | None = None
         self._changed = asyncio.Event()
         self._keeping: list[asyncio.Task[None]] = []
 
@@ -73,11 +73,11 @@ class Fronts:
 
     async def end(self) -> None:
         """Returns when all have finished and ended, or had time enough to."""
-        self._ending = True
+        self._ending = End()
         for own in self._listeners:
             for each in own:
                 each.close()
-        self._tell(End())
+        self._tell(self._ending)
         if self._keeping:
             await asyncio.wait(self._keeping, timeout=self._settings.shutdown_timeout_ms / 1000 + LEAVE)
             self._refreshing.cancel()
@@ -118,7 +118,8 @@ class Fronts:
         link = Link(self._side, memory.Memory(descriptor), self._change)
         try:
             await link.connect(ours)
-            start = Start(self._settings, theirs.fileno(), descriptor, [each.fileno() for each in listeners])
+            sockets = [each.fileno() for each in listeners]
+            start = Start(self._settings, len(self._listeners), theirs.fileno(), descriptor, sockets)
             process = await spawn(start)
         finally:
             theirs.close()
@@ -128,8 +129,9 @@ class Fronts:
         for model in self.served.values():
             link.serve(model)
         link.send(Begin())
-        if self._draining:
-            link.send(self._draining)
+        for told in (self._draining, self._ending):
+            if told:
+                link.send(told)
         status = await process.wait()
         self._processes.discard(process)
         await self._until(lambda: link.lost)

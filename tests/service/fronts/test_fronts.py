@@ -39,8 +39,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 def fronts(server: Server) -> list[int]:
     """The processes that the engine's process has started."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-    return [int(pid) for pid in children.split()]
+    return server.processes[1:]
 
 
 def gone(pid: int) -> bool:
