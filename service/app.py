@@ -87,11 +87,8 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
     v2_repository.add_routes(app, front, backend.repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.exposition)
     failures.add_handlers(app, metrics)
-    app.state.grpc = (
-        None
-        if settings.grpc_port is None
-        else grpc_server(settings, settings.grpc_port, front, metrics, shared=fronts > 0)
-    )
+    port = settings.grpc_port
+    app.state.grpc = None if port is None else grpc_server(settings, port, front, metrics, shared=fronts > 0)
     app.add_middleware(
         RequestTiming, clock=clock, observe=metrics.observe_response, default_model=lambda: registry.default or ""
     )

@@ -11,9 +11,7 @@ LEAVE = 2.0
 
 @dataclass(frozen=True)
 class Start:
-    """`fronts`: how many there are. `channel`, `memory`, `sockets`: descriptors that it inherits; the last are to listen
-    on.
-    """
+    """`fronts`: how many there are. The others are descriptors that it inherits, `sockets` to listen on."""
 
     settings: Settings
     fronts: int
