@@ -53,7 +53,10 @@ def main() -> None:
     memory = Memory(start.memory)
     os.close(start.memory)
     remote = Remote(socket.socket(fileno=start.channel), memory, start.settings.default_model)
-    app = front_app(start.settings, remote, start.fronts)
+    try:
+        app = front_app(start.settings, remote, start.fronts)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     server = FrontServer(configuration(start.settings, app), app, drain_delay=0)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server.remote, remote.ended = remote, server.end

@@ -49,9 +49,13 @@ def bound(address: Address, shared: bool) -> socket.socket:
 
 def free_port(address: Address) -> int:
     """Its own, or any where it names none. Raises OSError where it is taken, also by somebody who would share it."""
-    with bound(address, shared=False) as opened:
-        port: int = opened.getsockname()[1]
-        return port
+    try:
+        with bound(address, shared=False) as opened:
+            port: int = opened.getsockname()[1]
+            return port
+    except OSError as error:
+        host, port, *_ = address[1]
+        raise OSError(f"{host}, port {port}: {error.strerror}") from error
 
 
 def reserved(host: str, port: int) -> socket.socket:

@@ -77,10 +77,10 @@ class EngineProcess:
         """On the first signal says 'not ready' and serves on for a while; then, or on a second one, ends."""
         again, delay = self.side.lifecycle.draining, self.settings.drain_delay_ms / 1000
         self.side.lifecycle.draining = True
+        self.fronts.drain(failed=False)
         if again or delay == 0:
             self.ending.set()
             return
-        self.fronts.drain(failed=False)
         self.loop.call_later(delay, self.ending.set)
 
     def on_failure(self) -> None:

@@ -252,7 +252,7 @@ def test_a_new_version_is_served_by_every_front(tmp_path: Path, pngs: list[bytes
 @pytest.mark.parametrize("option", ["--port", "--grpc-port"])
 def test_a_port_that_is_taken_stops_the_start(two: Server, option: str) -> None:
     port = two.client.base_url.port if option == "--port" else grpc_port(two)
-    with pytest.raises(RuntimeError, match="Address already in use"):
+    with pytest.raises(RuntimeError, match=rf"error: 127.0.0.1, port {port}: Address already in use"):
         Server("--front-workers", "1", option, str(port))
 
 
