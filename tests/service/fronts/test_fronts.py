@@ -1,9 +1,12 @@
 """A real server of two fronts, each a process, and the engine's process."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,9 +21,10 @@ from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.http import InferenceServerClient, InferInput
 
+from benchmarks import INT8_MODEL
 from benchmarks.heavier import widened
 from benchmarks.replacing import write
-from benchmarks.server import Server
+from benchmarks.server import STARTED, Server
 from service.protocols.schemas import Prediction
 from tests.service.asking import NO_LIMIT, ask, samples
 
@@ -167,7 +171,10 @@ def test_a_front_that_is_killed_loses_only_what_it_held(pngs: list[bytes]) -> No
         assert answers.keys() <= {"200", "lost"}
         assert answers["lost"] <= 8  # one each at most: what the front held
         assert samples(server)["anytime_front_restarts_total", frozenset()] == 1
-        until(lambda: samples(server)["anytime_queue_depth", MODEL] == 0)
+        until(lambda: waiting(server) == 0)
+        server.terminate()
+        assert server.wait() == 0
+        assert "a front has ended with status -9, and is started again" in "".join(server.log)
 
 
 def test_nothing_is_left_of_an_engine_that_is_killed(pngs: list[bytes]) -> None:
@@ -192,6 +199,27 @@ def test_jobs_of_an_engine_that_is_killed_are_answered(heavy: Server, pngs: list
         heavy.process.kill()
         codes = {each.result().json()["error"]["code"] for each in asking if each.result().status_code != 200}
     assert codes == {"engine_failed"}
+
+
+def test_a_server_whose_engine_fails_tells_everybody_and_ends(pngs: list[bytes]) -> None:
+    code = """
+from service.__main__ import main
+from service.arbiter import Arbiter
+
+def schedule(*_):
+    raise RuntimeError("a decision that nobody foresaw")
+
+Arbiter.schedule = schedule
+main()
+"""
+    command = [sys.executable, "-c", code, "--model", str(INT8_MODEL), "--port", "0", "--front-workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        (url,) = itertools.islice((found[1] for line in process.stderr if (found := STARTED.search(line))), 1)
+        answer = httpx.post(f"{url}/predict", content=pngs[0], params=NO_LIMIT, timeout=PATIENCE)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "engine_failed")
+        assert "a decision that nobody foresaw" in process.stderr.read()
+    assert process.returncode == 1
 
 
 def test_sigterm_finishes_what_was_admitted(heavy: Server, pngs: list[bytes]) -> None:
