@@ -6,8 +6,6 @@ They belong to the engine's process, too: what waits in one whose front has died
 import socket
 from typing import Any
 
-from service.__main__ import stands_for_all
-
 
 def listeners(host: str, port: int, count: int) -> list[list[socket.socket]]:
     """By front, not yet listening. `port` 0 takes a free one. Raises OSError."""
@@ -21,7 +19,10 @@ Address = tuple[socket.AddressFamily, Any]
 
 def resolved(host: str, port: int) -> list[Address]:
     """All that a name stands for."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise OSError(f"{host}: {error.strerror}") from error
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
@@ -38,7 +39,7 @@ def bound(address: Address, shared: bool) -> socket.socket:
     if shared:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if family == socket.AF_INET6:
-        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not stands_for_all(str(place[0])))
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, place[0] != "::")  # which stands for both families
     try:
         opened.bind(place)
     except OSError:
