@@ -45,13 +45,17 @@ def outlive_nobody(grace: float) -> None:
 
 
 def main() -> None:
-    start: Start = pickle.load(sys.stdin.buffer)  # noqa: S301  from the process that started this one
+    try:
+        start: Start = pickle.load(sys.stdin.buffer)  # noqa: S301  from the process that started this one
+    except EOFError:
+        return  # that has ended
     grace = start.settings.shutdown_timeout_ms / 1000 + LEAVE
     threading.Thread(target=outlive_nobody, args=(grace,), daemon=True).start()
     for sent in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sent, signal.SIG_IGN)
     memory = Memory(start.memory)
-    os.close(start.memory)
+    for unused in (start.memory, *start.others):
+        os.close(unused)
     remote = Remote(socket.socket(fileno=start.channel), memory, start.settings.default_model)
     try:
         app = front_app(start.settings, remote, start.fronts)

@@ -11,10 +11,11 @@ LEAVE = 2.0
 
 @dataclass(frozen=True)
 class Start:
-    """`fronts`: how many there are. The others are descriptors that it inherits, `sockets` to listen on."""
+    """`fronts`: how many there are. The rest are descriptors: `sockets` to listen on, `others` to close."""
 
     settings: Settings
     fronts: int
     channel: int
     memory: int
     sockets: Sequence[int]
+    others: Sequence[int]

@@ -2,19 +2,15 @@
 
 import asyncio
 import logging
-import os
-import pickle
 import socket
-import sys
-from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from service.errors import ServiceError
-from service.fronts import memory
 from service.fronts.link import Link
 from service.fronts.messages import Begin, Drain, End, ToFront
-from service.fronts.start import LEAVE, Start
+from service.fronts.process import FrontProcess, spawn
+from service.fronts.start import LEAVE
 from service.jobs import ModelId
 from service.local import EngineSide
 from service.model import Model
@@ -39,7 +35,9 @@ class Fronts:
         self.served: dict[ModelId, Model] = {}
         self._settings, self._side, self._listeners = settings, side, listeners
         self._links: set[Link] = set()
-        self._processes: set[Process] = set()
+        self._running: set[FrontProcess] = set()
+        self._spare: FrontProcess | None = None
+        self._sockets = [each.fileno() for own in listeners for each in own]
         self._draining: Drain | None = None
         self._ending: End | None = None
         self._changed = asyncio.Event()
@@ -74,16 +72,19 @@ class Fronts:
     async def end(self) -> None:
         """Returns when all have finished and ended, or had time enough to."""
         self._ending = End()
+        if self._keeping:
+            self._refreshing.cancel()
+        if self._spare is not None:
+            await self._spare.kill()
         for own in self._listeners:
             for each in own:
                 each.close()
         self._tell(self._ending)
         if self._keeping:
             await asyncio.wait(self._keeping, timeout=self._settings.shutdown_timeout_ms / 1000 + LEAVE)
-            self._refreshing.cancel()
-        for process in self._processes:
-            logger.error("a front, process %d, does not end, and is killed", process.pid)
-            process.kill()
+        for front in list(self._running):
+            logger.error("a front, process %d, does not end, and is killed", front.process.pid)
+            await front.kill()
 
     @property
     def _listening(self) -> int:
@@ -101,30 +102,26 @@ class Fronts:
         """A front, and the next one when it ends. Returns when they are to end, or where even the first fails."""
         restarting = False
         while not self._ending:
-            began, status = await self._live(listeners)
+            began, end = await self._live(listeners)
             if self._ending or not (began or restarting):
                 break
-            logger.error("a front has ended with status %d, and is started again", status)
+            logger.error("a front has ended with %s, and is started again", end)
             self._side.metrics.front_restarts.inc()
             if not began:
                 await asyncio.sleep(PAUSE)
             restarting = True
         self._change()
 
-    async def _live(self, listeners: Sequence[socket.socket]) -> tuple[bool, int]:
-        """The life of a front: whether it has taken connections, and its exit status."""
-        ours, theirs = socket.socketpair()
-        descriptor = memory.create()
-        link = Link(self._side, memory.Memory(descriptor), self._change)
+    async def _live(self, listeners: Sequence[socket.socket]) -> tuple[bool, str]:
+        """The life of a front: whether it has taken connections, and how it ended."""
         try:
-            await link.connect(ours)
-            sockets = [each.fileno() for each in listeners]
-            start = Start(self._settings, len(self._listeners), theirs.fileno(), descriptor, sockets)
-            process = await spawn(start)
-        finally:
-            theirs.close()
-            os.close(descriptor)
-        self._processes.add(process)
+            front = await self._take()
+        except OSError as error:
+            return False, str(error)
+        link = Link(self._side, front.memory, self._change)
+        await link.connect(front.end)
+        front.begin(self._settings, len(self._listeners), [each.fileno() for each in listeners])
+        self._running.add(front)
         self._links.add(link)
         for model in self.served.values():
             link.serve(model)
@@ -132,18 +129,32 @@ class Fronts:
         for told in (self._draining, self._ending):
             if told:
                 link.send(told)
-        status = await process.wait()
-        self._processes.discard(process)
+        status = await front.process.wait()
+        self._running.discard(front)
         await self._until(lambda: link.lost)
         self._links.discard(link)
         self._change()
-        return link.listened, status
+        return link.listened, f"status {status}"
+
+    async def _take(self) -> FrontProcess:
+        """The spare, or else a new one. Raises OSError."""
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.process.returncode is None:
+            return spare
+        return await spawn(self._sockets)
+
+    async def _keep_spare(self) -> None:
+        """One more process: a front that has died is replaced at once, whatever else the cores have to do."""
+        if self._spare is None and self._listening == len(self._listeners):
+            with suppress(OSError):  # as where there are too many files; it is tried again
+                self._spare = await spawn(self._sockets)
 
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(REFRESH)
             for link in self._links:
                 link.refresh()
+            await self._keep_spare()
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():
@@ -153,23 +164,3 @@ class Fronts:
         self._side.metrics.fronts.set(self._listening)
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-async def spawn(start: Start) -> Process:
-    """In a session of its own, so that Ctrl-C in a terminal goes to the engine's process alone. It ends when standard
-    input does, which stays open.
-    """
-    inherited = (start.channel, start.memory, *start.sockets)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "service.fronts",
-        stdin=asyncio.subprocess.PIPE,
-        pass_fds=inherited,
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    with suppress(BrokenPipeError, ConnectionResetError):  # what it has died of is seen by its end
-        process.stdin.write(pickle.dumps(start))
-        await process.stdin.drain()
-    return process
