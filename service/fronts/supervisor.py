@@ -102,7 +102,10 @@ class Fronts:
         """A front, and the next one when it ends. Returns when they are to end, or where even the first fails."""
         restarting = False
         while not self._ending:
-            began, end = await self._live(listeners)
+            try:
+                began, end = await self._live(listeners)
+            except Exception as error:  # such as where there are too many files; others serve on
+                began, end = False, f"{type(error).__name__}: {error}"
             if self._ending or not (began or restarting):
                 break
             logger.error("a front has ended with %s, and is started again", end)
@@ -114,10 +117,7 @@ class Fronts:
 
     async def _live(self, listeners: Sequence[socket.socket]) -> tuple[bool, str]:
         """The life of a front: whether it has taken connections, and how it ended."""
-        try:
-            front = await self._take()
-        except OSError as error:
-            return False, str(error)
+        front = await self._take()
         link = Link(self._side, front.memory, self._change)
         await link.connect(front.end)
         front.begin(self._settings, len(self._listeners), [each.fileno() for each in listeners])
