@@ -101,15 +101,15 @@ class Link:
             self._receivers[type(message)](message)
 
     def _submit(self, message: Submit) -> None:
-        number, model = message.number, self._models[message.model]
-        image = self._memory.at(message.place, model.metadata.input.shape)
-        reply = FrontReply(self, number, message.wants_all)
-        job = Job(message.model, image, message.deadline, message.thresholds, message.max_exit, reply)
-        self._jobs[number] = job
-        try:
-            self._side.engine.submit(job)
-        except RequestError as error:
-            self.end(number, failed(number, error))
+        model, terms = self._models[message.model], (message.deadline, message.thresholds, message.max_exit)
+        for number, place in message.jobs:
+            image = self._memory.at(place, model.metadata.input.shape)
+            job = Job(message.model, image, *terms, FrontReply(self, number, message.wants_all))
+            self._jobs[number] = job
+            try:
+                self._side.engine.submit(job)
+            except RequestError as error:
+                self.end(number, failed(number, error))
 
     def _abort(self, message: Abort) -> None:
         job = self._jobs.get(message.number)

@@ -21,11 +21,10 @@ class Message(msgspec.Struct, tag=True, array_like=True):
 
 
 class Submit(Message):
-    """A job; its image, C×H×W, lies at `place` in the front's memory."""
+    """Jobs of one request, each with the place of its image, C×H×W, in the front's memory."""
 
-    number: Number
+    jobs: tuple[tuple[Number, int], ...]
     model: ModelId
-    place: int
     deadline: float
     thresholds: tuple[float, ...]
     max_exit: int

@@ -22,15 +22,27 @@ class RemoteEngine:
         self._jobs: dict[Number, tuple[Job, int, int]] = {}
         self._numbers: dict[Job, Number] = {}
 
-    def submit(self, job: Job) -> None:
+    def submit(self, *jobs: Job) -> None:
         """Raises QueueFull where there is no memory, or NotReady; what the engine refuses is told by the reply."""
         if self._lost:
             raise NotReady(GONE)
+        taken: list[tuple[Number, int]] = []
+        try:
+            for job in jobs:
+                taken.append(self._put(job))
+        except RequestError:
+            for number, _ in taken:
+                self._end(number)
+            raise
+        one = jobs[0]
+        terms = (one.deadline, tuple(one.thresholds), one.max_exit, one.reply.wants_all)
+        self._send(Submit(tuple(taken), one.model, *terms))
+
+    def _put(self, job: Job) -> tuple[Number, int]:
         place, nbytes, number = self._places.put(job.image), job.image.nbytes, next(self._free_numbers)
         job.image = None
         self._jobs[number], self._numbers[job] = (job, place, nbytes), number
-        terms = (job.deadline, tuple(job.thresholds), job.max_exit, job.reply.wants_all)
-        self._send(Submit(number, job.model, place, *terms))
+        return number, place
 
     def abort(self, job: Job) -> None:
         if (number := self._numbers.get(job)) is not None:

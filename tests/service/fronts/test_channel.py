@@ -14,7 +14,7 @@ from service.fronts.channel import LENGTH, Channel
 from service.fronts.messages import Abort, FromFront, Gone, Message, Submit, ToFront, Told, error_of, failed
 from service.jobs import ModelId, Reason
 
-SUBMIT = Submit(7, ModelId("clothes", "1"), 4096, float("inf"), (0.5, 2.0), 3, True)
+SUBMIT = Submit(((7, 4096),), ModelId("clothes", "1"), float("inf"), (0.5, 2.0), 3, True)
 
 
 class Heard:
