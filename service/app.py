@@ -110,10 +110,11 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.lifecycle, app.state.door = lifecycle, door
+    # Routes are tried in this order: those first that are asked most.
     predict.add_routes(app, front)
+    v2.add_routes(app, front, max_images=settings.max_queue)
     stream.add_routes(app, front)
     models.add_routes(app, front)
-    v2.add_routes(app, front, max_images=settings.max_queue)
     v2_repository.add_routes(app, front, repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.registry)
     failures.add_handlers(app, metrics)

@@ -39,7 +39,7 @@ class Deepening:
         unsure = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
         # A slow reader must not be taken for a slow server: what is counted is counted when it comes.
         self.reply = EveryOutcome(lambda outcome: model.answered(outcome, unsure, front.clock()))
-        self.job = front.submit(model, image, unsure, self.reply)
+        (self.job,) = front.submit(model, [image], unsure, [self.reply])
 
     async def __aiter__(self) -> AsyncIterator[Reached]:
         waiting, told = True, 0  # for an exit where one answer would stop; the deepest one told of
