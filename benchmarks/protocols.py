@@ -5,6 +5,7 @@ Triton's client, in binary form; they ask for label, class index, confidence and
 """
 
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -51,7 +52,11 @@ def main() -> None:
             )
             for clients in (1, 8)
         }
-        bare = {"bare": lambda: (bare_seconds(engine, inputs, TOGETHER, thresholds), 0.0)}
+
+        def by_itself() -> tuple[float, float]:
+            return bare_seconds(engine, inputs, TOGETHER, thresholds), 0.0
+
+        bare = {"bare": by_itself, "bare_beside_a_busy_core": lambda: beside_a_busy_core(by_itself)}
         for clients in (1, 2):
             others = {name: sender(server, requests, clients) for name, requests in together.items()}
             figures[f"{TOGETHER}_images_{clients}_clients"] = compared(bare | others, "bare")
@@ -82,6 +87,15 @@ def sender(server: Server, requests: Sequence[bytes], clients: int) -> Callable[
         return took, cpu_seconds(server.process.pid) - start
 
     return send
+
+
+def beside_a_busy_core(run: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+    """As HTTP and the clients keep one busy: where two share what is behind them, the engine is slower then."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        try:
+            return run()
+        finally:
+            busy.kill()
 
 
 def compared(ways: Mapping[str, Callable[[], tuple[float, float]]], standard: str) -> dict[str, Any]:
