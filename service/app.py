@@ -59,8 +59,8 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         return open_model(variant, source.device, settings, engine, metrics, delivery)
 
     registry, lifecycle = Models(map(opened, source.load()), settings.default_model), Lifecycle()
-    default_budget = None if settings.default_budget_ms is None else settings.default_budget_ms / 1000
-    door = Door(registry, metrics, delivery, default_budget, settings.max_queue, clock)
+    budgets = settings.budgets
+    door = Door(registry, metrics, delivery, budgets.default, settings.max_queue, clock, budgets.most)
     front = Front(
         registry,
         lifecycle,
@@ -68,7 +68,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         clock,
         BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000, settings.max_images),
         door,
-        default_budget,
+        budgets,
         settings.trust_request_start,
     )
 

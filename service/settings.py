@@ -1,10 +1,13 @@
 """Every setting of the server: from flags, else from `ANYTIME_*` in the environment, else its default."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.budgets import Budgets
 
 EMBEDDED_MODELS = Path(__file__).resolve().parent / "models"
 EMBEDDED_DEFAULT = "cifar100"
@@ -77,6 +80,15 @@ class Settings(BaseSettings):
         gt=0,
         description="latency budget, in ms, of a request that names none; without it such a request is refused",
     )
+    min_budget_ms: Milliseconds = Field(
+        0, ge=0, description="shortest latency budget, in ms, that a request may ask for; less is refused with 422"
+    )
+    max_budget_ms: Milliseconds | None = Field(
+        None,
+        gt=0,
+        description="longest latency budget, in ms: who asks for more, or for no limit, has this one, and the answer "
+        "says so",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
         description="where to run; auto takes a GPU where there is one. All models run on the same: one that cannot is "
@@ -128,3 +140,21 @@ class Settings(BaseSettings):
         if self.default_model is None and self.model.resolve() == EMBEDDED_MODELS:
             self.default_model = EMBEDDED_DEFAULT
         return self
+
+    @model_validator(mode="after")
+    def budgets_agree(self) -> Self:
+        least, most, default = self.min_budget_ms, self.max_budget_ms, self.default_budget_ms
+        if most is not None and least > most:
+            raise ValueError(f"min_budget_ms {least:g} is more than max_budget_ms {most:g}")
+        if default is not None and not least <= default <= (math.inf if most is None else most):
+            raise ValueError(f"default_budget_ms {default:g} is not between min_budget_ms and max_budget_ms")
+        return self
+
+    @property
+    def budgets(self) -> Budgets:
+        default, most = self.default_budget_ms, self.max_budget_ms
+        return Budgets(
+            None if default is None else default / 1000,
+            self.min_budget_ms / 1000,
+            math.inf if most is None else most / 1000,
+        )

@@ -66,13 +66,15 @@ class Door:
         default_budget: float | None,
         max_queue: int,
         clock: Callable[[], float],
+        longest_budget: float = math.inf,
     ) -> None:
         self.queue = FrontQueue[Arrived]()
         self.crowded = False
         self.models = models
         self.metrics = metrics
         self.delivery = delivery
-        self.default_budget = PATIENCE if default_budget is None else default_budget
+        self.patience = min(PATIENCE, longest_budget)
+        self.default_budget = self.patience if default_budget is None else default_budget
         self.max_queue = max_queue
         self.clock = clock
         self._engine_free: dict[ModelId, float] = {}
@@ -161,7 +163,7 @@ class Door:
                 with suppress(ValueError):
                     if value is not None:
                         seconds = float(value[1]) / per_second
-                        return arrived.arrival + min(PATIENCE, seconds)  # not the other way, for NaN
+                        return arrived.arrival + min(self.patience, seconds)  # not the other way, for NaN
         return arrived.arrival + self.default_budget
 
     def _model(self, data: bytes | bytearray) -> Model | None:

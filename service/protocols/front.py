@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from PIL import Image
 from starlette.requests import Request
 
+from service.budgets import Budgets
 from service.decoder import Decoder
 from service.errors import Overloaded
 from service.jobs import Job, Outcome, Reply
@@ -28,10 +29,7 @@ TRIALS = 20
 
 @dataclass(frozen=True)
 class Front:
-    """`default_budget`: seconds, for requests that name none; without it they are refused.
-
-    `trusts_request_start`: a gateway in front says in `X-Request-Start` when it got the request.
-    """
+    """`trusts_request_start`: a gateway in front says in `X-Request-Start` when it got the request."""
 
     models: Models
     lifecycle: Lifecycle
@@ -39,7 +37,7 @@ class Front:
     clock: Callable[[], float]
     limits: BodyLimits
     door: Door
-    default_budget: float | None = None
+    budgets: Budgets
     trusts_request_start: bool = False
 
     def spent(self, request: Request) -> float:

@@ -130,22 +130,22 @@ async def classified(front: Front, model: Model, terms: Terms, content: bytes) -
 def agreed(front: Front, request: Request, options: Options) -> tuple[Model, Terms]:
     """The model that a request names, and what it can have of it. Raises RequestError."""
     front.lifecycle.check_ready()
-    budget = granted(options, front.default_budget)
+    budget, spent = asked(options, front.budgets.default), options.spent_ms / 1000 + front.spent(request)
     model = chosen(front.models, options.model)
     request.state.model = model.id.name
     ask = Ask(
         request.state.arrival,
-        budget,
+        front.budgets.granted(budget, spent),
         options.operating_point,
         options.confidence_threshold,
         options.max_exit,
-        options.spent_ms / 1000 + front.spent(request),
+        spent,
     )
     check_top_k(options.top_k, model.metadata)
     return model, model.check(ask)
 
 
-def granted(options: Options, default: float | None) -> float:
+def asked(options: Options, default: float | None) -> float:
     """Latency budget in seconds; infinite for no limit."""
     if options.latency_budget_ms is not None:
         return options.latency_budget_ms / 1000

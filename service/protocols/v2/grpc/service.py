@@ -23,7 +23,7 @@ from service.protocols.v2.errors import BadInference, status_of
 from service.protocols.v2.grpc import errors, requests, responses, wire
 from service.protocols.v2.grpc import open_inference_pb2 as messages
 from service.protocols.v2.outputs import Output
-from service.protocols.v2.parameters import ask, granted
+from service.protocols.v2.parameters import ask, asked
 from service.protocols.v2.schemas import Parameters
 
 EXTENSIONS = ["parameters", "model_stream_infer"]
@@ -175,10 +175,11 @@ class InferenceService:
 
     def budget(self, parameters: Parameters, left: float | None) -> float:
         """Seconds; no more than are `left` until the deadline of the call, for nobody would hear of a later answer."""
+        budgets = self.front.budgets
         if left is None:
-            return granted(parameters, self.front.default_budget)
+            return budgets.granted(asked(parameters, budgets.default))
         left -= max(ROUNDED_UP * left, ROUNDED_UP_LEAST)
-        return min(granted(parameters, left), left)
+        return budgets.granted(min(asked(parameters, left), left))
 
     @contextmanager
     def counted(self, content: bytes) -> Iterator[messages.ModelInferRequest]:
