@@ -17,6 +17,7 @@ from service.errors import BudgetMissing, InvalidParameter, RequestError, Unknow
 from service.jobs import Outcome
 from service.model import Ask, Model, Terms
 from service.protocols import bodies, foreign
+from service.protocols.account import note
 from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Departed
 from service.protocols.direct import Direct
 from service.protocols.front import Front
@@ -124,6 +125,7 @@ async def classified(front: Front, model: Model, terms: Terms, content: bytes) -
     """The outcome of one image, counted. Raises RequestError."""
     outcome = await front.classify(model, content, terms)
     model.answered(outcome, terms, front.clock())
+    note(outcome, terms)
     return outcome
 
 
