@@ -1,44 +1,21 @@
-"""Who may ask over HTTP: the key that a request brings, and where none is needed."""
+"""Who may ask over HTTP, and what anybody may."""
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access import Gate, Pass
 from service.errors import RequestError
+from service.protocols.credentials import key_in, key_in_head
 from service.protocols.failures import response_to
 from service.protocols.timing import model_of, path_of
 
 HEALTH = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 METRICS = "/metrics"
-BEARER = b"bearer "
-IN_HEAD = re.compile(rb"\r\n(?:(x-api-key: *)|authorization: *bearer +)([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
 
 Verdict = Pass | RequestError | None
 """On a request: it is let in until it leaves, it is refused, or it needs no pass."""
-
-
-def key_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Their names are in lower case."""
-    bearer = None
-    for name, value in headers:
-        if name == b"x-api-key":
-            return value
-        if name == b"authorization" and value[: len(BEARER)].lower() == BEARER:
-            bearer = value[len(BEARER) :].strip()
-    return bearer
-
-
-def key_in_head(data: bytes) -> bytes | None:
-    """Of a request whose head nobody has parsed."""
-    bearer = None
-    for found in IN_HEAD.finditer(data, 0, data.find(b"\r\n\r\n") + 2):
-        if found[1]:
-            return found[2]
-        bearer = found[2]
-    return bearer
 
 
 class Entrance:

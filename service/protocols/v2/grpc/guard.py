@@ -7,7 +7,7 @@ import grpc
 
 from service.access import Gate
 from service.errors import RequestError, Unauthorized
-from service.protocols.access import key_in
+from service.protocols.credentials import key_in
 from service.protocols.v2.grpc import errors
 from service.protocols.v2.grpc.metadata import headers
 

@@ -15,8 +15,8 @@ from service.errors import RequestError, UnknownModel
 from service.metrics import Metrics
 from service.model import Model, Terms
 from service.protocols import spans
-from service.protocols.access import key_in
 from service.protocols.account import opened
+from service.protocols.credentials import key_in
 from service.protocols.deepening import Deepening
 from service.protocols.departure import CLIENT_LEFT
 from service.protocols.front import Front
