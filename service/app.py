@@ -21,9 +21,10 @@ from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.model import Model
 from service.protocols import failures, models, operations, predict, spans, stream
-from service.protocols.access import Access, Entrance
+from service.protocols.access import Access
 from service.protocols.bodies import BodyLimits
 from service.protocols.door import Door
+from service.protocols.entrance import Entrance
 from service.protocols.front import Front
 from service.protocols.journal import Journal
 from service.protocols.timing import RequestTiming

@@ -16,7 +16,7 @@ from service.errors import Overloaded, QueueFull, RequestError, whole_ms
 from service.jobs import ModelId
 from service.metrics import Metrics
 from service.model import Model
-from service.protocols.access import Entrance
+from service.protocols.entrance import Entrance
 from service.protocols.journal import Journal
 from service.registry import Models
 from service.scheduler import LATE, PATIENCE
