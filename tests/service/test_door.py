@@ -134,9 +134,10 @@ def test_who_would_come_too_late_is_refused_unread_and_may_ask_again(path: str) 
     async def client(port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         front.crowd(0.04)
-        writer.write(request(body, path))
+        writer.write(request(body, path, "X-Request-ID: mine\r\n"))
         status, headers, content = await response(reader)
         assert (status, headers["retry-after"], headers["retry-after-ms"]) == (503, "1", "80")
+        assert headers["x-request-id"] == "mine"
         error = json.loads(content)["error"]
         assert path.startswith("/v2") == isinstance(error, str)
         assert "80 ms" in str(error)
