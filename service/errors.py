@@ -47,8 +47,8 @@ class RequestError(ServiceError):
 
 
 def whole_ms(seconds: float) -> int:
-    """Rounded up, and at least 1, so that nobody tries again too early."""
-    return max(1, math.ceil(1000 * seconds))
+    """Rounded up, and at least 1, so that nobody tries again too early; whole ms stay as they are."""
+    return max(1, math.ceil(round(1000 * seconds, 6)))
 
 
 class EmptyBody(RequestError):

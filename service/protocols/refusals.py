@@ -17,12 +17,12 @@ def in_v2(data: bytes) -> bool:
 
 def refusal(error: RequestError, in_v2: bool) -> tuple[bytes, bytes]:
     """Status line, and headers with body."""
-    return written(type(error), str(error), error.retry_after, in_v2)  # type: ignore[arg-type]  # types have a hash
+    return written(type(error), str(error), error.retry_after_ms, in_v2)  # type: ignore[arg-type]  # types have a hash
 
 
 @lru_cache(maxsize=1024)
-def written(kind: type[RequestError], message: str, retry_after: float | None, in_v2: bool) -> tuple[bytes, bytes]:
-    error = kind(message, retry_after)
+def written(kind: type[RequestError], message: str, wait_ms: int | None, in_v2: bool) -> tuple[bytes, bytes]:
+    error = kind(message, None if wait_ms is None else wait_ms / 1000)
     response = v2.error_response(error.status, message) if in_v2 else error_response(error.status, ErrorBody.of(error))
     response.headers.update(headers_of(error))
     rest = b"".join([*(b"%b: %b\r\n" % header for header in response.raw_headers), b"\r\n", response.body])

@@ -145,3 +145,8 @@ def test_what_is_no_key_is_told_without_it(tmp_path: Path, listed: str, written:
     with pytest.raises(ValueError, match=told) as raised:
         KeySource(listed, tmp_path / "keys", KeyLimits()).read()
     assert "hunter2" not in str(raised.value)
+
+
+def test_whole_ms_stay_as_they_are_and_others_are_rounded_up() -> None:
+    assert all(whole_ms(ms / 1000) == ms for ms in range(1, 5000))
+    assert (whole_ms(0), whole_ms(0.0011), whole_ms(0.001001)) == (1, 2, 2)

@@ -1,7 +1,11 @@
 """A server that needs API keys: who is let in, how others are told, and what the log says of it."""
 
+import asyncio
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +18,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from anytime_client import AsyncClient, Client, Options, ServerError
 from benchmarks.server import Server
 from tests.service.asking import NO_LIMIT, samples
 from tests.service.test_clients import BOOT, chunked, post, wire
@@ -225,6 +230,31 @@ def test_a_grpc_stream_of_nobody_ends(guarded: Server) -> None:
             told.append(answers[0])
     assert "API key" in str(told[0])
     assert isinstance(told[1], triton.InferResult)
+
+
+def test_the_clients_bring_a_key(guarded: Server, tmp_path: Path) -> None:
+    budget = Options(budget_ms=5000)
+    with Client(guarded.url, options=budget, api_key="open-sesame") as client:
+        assert client.predict(BOOT).label == "Ankle boot"
+        assert [step.label for step in client.stream(BOOT)][-1] == "Ankle boot"
+
+    async def asynchronous() -> str:
+        async with AsyncClient(guarded.url, options=budget, api_key="open-sesame") as client:
+            return (await client.predict(BOOT)).label
+
+    assert asyncio.run(asynchronous()) == "Ankle boot"
+    with Client(guarded.url, options=budget) as client, pytest.raises(ServerError, match="an API key is needed"):
+        client.predict(BOOT)
+    environment = {**os.environ, "ANYTIME_CLIENT_API_KEY": "open-sesame"}
+    figures = tmp_path / "figures.json"
+    for arguments in (
+        [str(BOOT), "--url", guarded.url, "--budget-ms", "5000"],
+        ["bench", guarded.url, "--clients", "1", "--seconds", "0.1", "--warm-up", "0", "--json", str(figures)],
+    ):
+        command = [sys.executable, "-m", "anytime_client", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+        assert "401" not in done.stdout
+    assert "sesame" not in figures.read_text()
 
 
 def test_metrics_may_be_open(keys: Path) -> None:
