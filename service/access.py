@@ -145,7 +145,7 @@ class KeySource:
             if len(set(values)) < len(values):
                 raise ValueError(f"a {what} stands twice among the API keys")
         if not keys:
-            raise ValueError(f"{self.path}: no API key stands there")
+            raise ValueError(f"{self.path or 'ANYTIME_API_KEY'}: no API key stands there")
         return keys
 
     def _listed(self) -> Iterator[ApiKey]:

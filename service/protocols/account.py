@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 
-from service.jobs import Outcome
+from service.jobs import Outcome, Reason
 from service.model import Terms
 
 REQUEST_ID, TRACEPARENT = b"x-request-id", b"traceparent"
@@ -19,7 +19,7 @@ Field = str | float | None | Sequence[str | float | None]
 
 class Account:
     """`request_id`: the client's, or made. `trace`: ids of the trace and of the span that asks, as `traceparent` has
-    them. `key`: the name of an API key. `answers`: an outcome and its budget per image.
+    them. `key`: the name of an API key. `answers`: exit, reason and budget per image.
     """
 
     __slots__ = ("answers", "key", "request_id", "trace")
@@ -28,7 +28,7 @@ class Account:
         self.request_id = request_id
         self.trace = trace
         self.key: str | None = None
-        self.answers: list[tuple[Outcome, float]] = []
+        self.answers: list[tuple[int, Reason | None, float]] = []
 
     @property
     def identity(self) -> dict[str, str]:
@@ -42,9 +42,9 @@ class Account:
         if not self.answers:
             return {}
         told: dict[str, list[str | float | None]] = {
-            "exit": [outcome.exit for outcome, _ in self.answers],
-            "reason": [outcome.reason for outcome, _ in self.answers],
-            "budget_ms": [budget_ms(budget) for _, budget in self.answers],
+            "exit": [exit for exit, _, _ in self.answers],
+            "reason": [reason for _, reason, _ in self.answers],
+            "budget_ms": [budget_ms(budget) for _, _, budget in self.answers],
         }
         return {name: values[0] if len(values) == 1 else values for name, values in told.items()}
 
@@ -57,7 +57,7 @@ def note(outcome: Outcome, terms: Terms) -> None:
     """An image of the current request has this last outcome."""
     account = current.get()
     if account is not None:
-        account.answers.append((outcome, terms.budget))
+        account.answers.append((outcome.exit, outcome.reason, terms.budget))
 
 
 def opened(headers: Iterable[tuple[bytes, bytes]]) -> Account:

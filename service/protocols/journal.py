@@ -20,7 +20,7 @@ class Journal:
         fields: dict[str, Field] = {
             "client": client,
             "method": method,
-            "path": quote(path),
+            "path": quote(path, safe="/%"),
             "status": status,
             "elapsed_ms": round(1000 * (self._clock() - arrival), 3),
             "key": account.key,

@@ -36,6 +36,7 @@ from service.registry import Models
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Error, "description": "Empty body, or a form or an encoding that cannot be read"},
+    401: {"model": Error, "description": "The server needs an API key"},
     408: {"model": Error, "description": "The body did not arrive in time"},
     413: {"model": Error, "description": "Too many bytes or pixels"},
     415: {
@@ -46,7 +47,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         "model": Error,
         "description": "A parameter is missing or out of range, or the budget is below what exit 1 needs",
     },
-    429: {"model": Error, "description": "The queue is full"},
+    429: {"model": Error, "description": "The queue is full, or a limit of the API key is reached"},
     503: {
         "model": Error,
         "description": "Load makes exit 1 late: `Retry-After` says when it would not; or shutting down",
