@@ -45,7 +45,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def guarded(keys: Path) -> Iterator[Server]:
-    with Server("--api-keys-file", str(keys), "--grpc-port", "0", "--cors-origins", "https://a.example") as running:
+    flags = ("--grpc-port", "0", "--cors-origins", "https://a.example", "--body-timeout-ms", "600000")
+    with Server("--api-keys-file", str(keys), *flags) as running:
         yield running
 
 
