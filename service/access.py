@@ -154,7 +154,7 @@ class KeySource:
             yield key_of(named, self.limits, f"ANYTIME_API_KEY, key {number}")
 
     def _in_file(self) -> Iterator[ApiKey]:
-        lines = [] if self.path is None else self.path.read_text().splitlines()
+        lines = [] if self.path is None else self.path.read_text("utf-8").splitlines()
         for number, line in enumerate(lines, start=1):
             if line.strip() and not line.lstrip().startswith("#"):
                 yield key_of(line, self.limits, f"{self.path}, line {number}")

@@ -12,7 +12,8 @@ REQUEST_ID, TRACEPARENT = b"x-request-id", b"traceparent"
 SANE_ID = re.compile(rb"[!-~]{1,128}")
 TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 """W3C Trace Context, section 3.2; later versions may say more behind it."""
-ID_IN_HEAD = re.compile(rb"\r\nx-request-id: *([!-~]{1,128}) *\r\n", re.IGNORECASE)
+ID_IN_HEAD = re.compile(rb"\r\n(?i:x-request-id): *([!-~]{1,128}) *\r\n")
+TRACE_IN_HEAD = re.compile(rb"\r\n(?i:traceparent): *" + TRACE.pattern + rb" *\r\n")
 
 Field = str | float | None | Sequence[str | float | None]
 
@@ -77,10 +78,11 @@ def made_id() -> bytes:
     return secrets.token_hex(8).encode()
 
 
-def id_in_head(data: bytes) -> bytes:
+def glanced(data: bytes) -> Account:
     """Of a request whose head nobody has parsed."""
-    found = ID_IN_HEAD.search(data, 0, data.find(b"\r\n\r\n") + 2)
-    return found[1] if found else made_id()
+    end = data.find(b"\r\n\r\n") + 2
+    found = ID_IN_HEAD.search(data, 0, end)
+    return Account(found[1] if found else made_id(), TRACE_IN_HEAD.search(data, 0, end))
 
 
 def budget_ms(budget: float) -> float | None:

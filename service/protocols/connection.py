@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from service.access import Pass
 from service.errors import RequestError
-from service.protocols.account import REQUEST_ID, Account, id_in_head, made_id
+from service.protocols.account import REQUEST_ID, glanced, made_id
 from service.protocols.door import Arrived, Door, is_whole_prediction
 from service.protocols.failures import error_response
 from service.protocols.refusals import in_v2, refusal
@@ -84,11 +84,13 @@ class Connection(HttpToolsProtocol):
             self.forfeit()
 
     def refuse_held(self, error: RequestError) -> None:
+        key = self.granted and self.granted.name
         self.forfeit()
         data, behind, self.held = self.held[: self.whole], self.held[self.whole :], b""
         if self.parser is None:
             return
-        account = Account(id_in_head(data))
+        account = glanced(data)
+        account.key = key
         headers = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
         headers.append(b"%b: %b\r\n" % (REQUEST_ID, account.request_id))
         status_line, rest = refusal(error, in_v2(data))

@@ -79,9 +79,12 @@ def test_a_trace_that_is_none_is_not_told(wrong: str) -> None:
 
 def test_an_id_is_seen_at_a_glance() -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\n%bContent-Length: 30\r\n\r\n\r\nx-request-id: in the body\r\n"
-    assert account.id_in_head(head % b"x-Request-id:  mine \r\n") == b"mine"
+    trace = b"Traceparent: 00-%b-%b-01\r\n" % (TRACE.encode(), SPAN.encode())
+    told = {"request_id": "mine", "trace_id": TRACE, "span_id": SPAN}
+    assert account.glanced(head % (b"x-Request-id:  mine \r\n" + trace)).identity == told
+    assert account.glanced(head % (trace + b"X-Request-ID: mine\r\n")).identity == told
     for wrong in (b"", b"X-Request-ID: a b\r\n", b"X-Request-ID: \r\n", b"X-Request-ID: %b\r\n" % (b"a" * 129)):
-        assert len(account.id_in_head(head % wrong)) == 16
+        assert len(account.glanced(head % wrong).identity["request_id"]) == 16
 
 
 def test_a_failure_in_the_log_says_of_which_request() -> None:
