@@ -84,7 +84,7 @@ class Connection(HttpToolsProtocol):
             self.forfeit()
 
     def refuse_held(self, error: RequestError) -> None:
-        key = self.granted and self.granted.name
+        key = self.granted.name if self.granted else None
         self.forfeit()
         data, behind, self.held = self.held[: self.whole], self.held[self.whole :], b""
         if self.parser is None:
