@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from service.jobs import Outcome
 from service.model import Model, Terms
+from service.protocols.account import note
 from service.protocols.front import Front
 from service.replies import EveryOutcome
 from service.runtime.interface import Tensor
@@ -46,6 +47,8 @@ class Deepening:
         async for outcome in self.reply:
             final = outcome.reason is not None
             sure = final or outcome.confidences[-1] >= self.terms.thresholds[outcome.exit - 1]
+            if final:
+                note(outcome, self.terms)
             yield Reached(outcome, self.clock(), waiting and sure, outcome.exit == told)
             waiting, told = waiting and not sure, outcome.exit
 

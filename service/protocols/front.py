@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from PIL import Image
 from starlette.requests import Request
 
+from service.budgets import Budgets
 from service.decoder import Decoder
 from service.errors import Overloaded
 from service.jobs import Job, Outcome, Reply
@@ -40,10 +41,7 @@ def given_up_on_error(model: Model, jobs: Sequence[Job]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Front:
-    """`default_budget`: seconds, for requests that name none; without it they are refused.
-
-    `trusts_request_start`: a gateway in front says in `X-Request-Start` when it got the request.
-    """
+    """`trusts_request_start`: a gateway in front says in `X-Request-Start` when it got the request."""
 
     models: Models
     lifecycle: Lifecycle
@@ -51,7 +49,7 @@ class Front:
     clock: Callable[[], float]
     limits: BodyLimits
     door: Door
-    default_budget: float | None = None
+    budgets: Budgets
     trusts_request_start: bool = False
 
     def spent(self, request: Request) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from service.errors import RequestError
 from service.model import Model, Terms
+from service.protocols.account import note
 from service.protocols.front import Front
 from service.protocols.v2 import inputs
 from service.protocols.v2.errors import located
@@ -48,4 +49,5 @@ def counted(model: Model, terms: Terms, answered: Sequence[TimedOutcome]) -> Ans
     """All are there, so all are on their way to the client."""
     for outcome, at in answered:
         model.answered(outcome, terms, at)
+        note(outcome, terms)
     return Answers(model.metadata, [outcome for outcome, _ in answered], [at - terms.arrival for _, at in answered])
