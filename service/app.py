@@ -1,5 +1,6 @@
 """The HTTP application, built in one place: backend → door → front → routes."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,16 +11,21 @@ from fastapi_offline import FastAPIOffline
 
 from decoding import Limits
 from service import __version__
+from service.access import Gate
 from service.backend import Backend, Observer
 from service.cores import default_threads
 from service.decoder import Decoder
-from service.protocols import failures, models, operations, predict, stream
+from service.protocols import failures, models, operations, predict, spans, stream
+from service.protocols.access import Access
 from service.protocols.bodies import BodyLimits
 from service.protocols.door import Door
+from service.protocols.entrance import Entrance
 from service.protocols.front import Front
+from service.protocols.journal import Journal
 from service.protocols.timing import RequestTiming
 from service.protocols.v2.http import repository as v2_repository
 from service.protocols.v2.http import routes as v2
+from service.rotation import follow
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,16 +44,24 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
 
 
 def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
-    """Build a front. `fronts`: how many share its ports and cores; 0 where it is within the engine's process."""
+    """Build a front. `fronts`: how many share its ports and cores; 0 where it is within the engine's process.
+
+    Raises ValueError or OSError where its API keys cannot be read.
+    """
     clock, registry, lifecycle, metrics = time.monotonic, backend.models, backend.lifecycle, backend.metrics
-    default_budget = None if settings.default_budget_ms is None else settings.default_budget_ms / 1000
     decoder = Decoder(
         Limits(settings.max_pixels, settings.max_decoded_pixels),
         max(1, default_threads() // max(1, fronts)),
         settings.max_queue,
         clock,
     )
-    door = Door(registry, metrics, backend.delivery, default_budget, settings.max_queue, clock)
+    budgets = settings.budgets
+    keys, journal = settings.key_source, Journal(clock) if settings.access_log else None
+    gate = None if keys is None else Gate(keys.read(), clock)
+    entrance = None if gate is None else Entrance(gate, settings.root_path, settings.open_metrics)
+    door = Door(
+        registry, metrics, backend.delivery, budgets.default, settings.max_queue, clock, budgets.most, entrance, journal
+    )
     front = Front(
         registry,
         lifecycle,
@@ -55,14 +69,20 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
         clock,
         BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000, settings.max_images),
         door,
-        default_budget,
+        budgets,
         settings.trust_request_start,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await backend.start(front)
+        following = None
+        if gate is not None and keys is not None and keys.path is not None:
+            following = asyncio.create_task(follow(gate, keys, keys.path))
         yield
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
         await backend.stop()
 
     app = FastAPIOffline(
@@ -76,31 +96,46 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
         description="Image classification within the time it is given: the answer comes from the first exit of the "
         "network that is sure enough, or from the deepest one that the latency budget allows.",
         lifespan=lifespan,
-        # /metrics is there; nothing is sent from here, nor looked for at every request.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        telemetry=spans.configuration(settings.tracing),
     )
     app.state.lifecycle, app.state.door = lifecycle, door
+    # Routes are tried in this order: those first that are asked most.
     predict.add_routes(app, front)
+    v2.add_routes(app, front, max_images=settings.max_queue)
     stream.add_routes(app, front)
     models.add_routes(app, front)
-    v2.add_routes(app, front, max_images=settings.max_queue)
     v2_repository.add_routes(app, front, backend.repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.exposition)
     failures.add_handlers(app, metrics)
-    port = settings.grpc_port
-    app.state.grpc = None if port is None else grpc_server(settings, port, front, metrics, shared=fronts > 0)
+    shared, port = fronts > 0, settings.grpc_port
+    app.state.grpc = None if port is None else grpc_server(settings, port, front, metrics, gate, journal, shared)
+    if entrance is not None:
+        app.add_middleware(Access, entrance=entrance, refused=metrics.observe_refusal)
     app.add_middleware(
-        RequestTiming, clock=clock, observe=metrics.observe_response, default_model=lambda: registry.default or ""
+        RequestTiming,
+        clock=clock,
+        observe=metrics.observe_response,
+        default_model=lambda: registry.default or "",
+        journal=journal,
+        spans=settings.tracing,
     )
     return app
 
 
-def grpc_server(settings: Settings, port: int, front: Front, metrics: Observer, shared: bool) -> "InferenceServer":
+def grpc_server(
+    settings: Settings,
+    port: int,
+    front: Front,
+    metrics: Observer,
+    gate: Gate | None,
+    journal: Journal | None,
+    shared: bool,
+) -> "InferenceServer":
     """Raises ValueError where gRPC is not installed."""
     try:
         from service.protocols.v2.grpc.server import InferenceServer
         from service.protocols.v2.grpc.service import InferenceService
     except ModuleNotFoundError as error:
         raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed") from error
-    service = InferenceService(front, metrics, max_images=settings.max_queue)
+    service = InferenceService(front, metrics, settings.max_queue, gate, journal, settings.tracing)
     return InferenceServer(service, settings.host, port, settings.max_body_bytes, shared)

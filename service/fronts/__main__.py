@@ -59,7 +59,7 @@ def main() -> None:
     remote = Remote(socket.socket(fileno=start.channel), memory, start.settings.default_model)
     try:
         app = front_app(start.settings, remote, start.fronts)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     server = FrontServer(configuration(start.settings, app), app, drain_delay=0)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

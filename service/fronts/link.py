@@ -102,13 +102,15 @@ class Link:
 
     def _submit(self, message: Submit) -> None:
         model, terms = self._models[message.model], (message.deadline, message.thresholds, message.max_exit)
+        jobs = {}
         for number, place in message.jobs:
             image = self._memory.at(place, model.metadata.input.shape)
-            job = Job(message.model, image, *terms, FrontReply(self, number, message.wants_all))
-            self._jobs[number] = job
-            try:
-                self._side.engine.submit(job)
-            except RequestError as error:
+            jobs[number] = Job(message.model, image, *terms, FrontReply(self, number, message.wants_all))
+        self._jobs |= jobs
+        try:
+            self._side.engine.submit(*jobs.values())
+        except RequestError as error:
+            for number in jobs:
                 self.end(number, failed(number, error))
 
     def _abort(self, message: Abort) -> None:

@@ -8,9 +8,9 @@ import signal
 import socket
 from collections.abc import Sequence
 
-import uvicorn.config
 import uvloop
 
+from service import logs
 from service.fronts.listeners import listeners, reserved
 from service.fronts.supervisor import Fronts
 from service.local import EngineSide
@@ -24,7 +24,9 @@ def serve(settings: Settings, fronts: int) -> int:
     """Until SIGTERM or SIGINT, or until the engine fails; returns the exit status. Raises what `EngineSide` does,
     OSError where an address cannot be had, FrontFailed.
     """
-    logging.config.dictConfig(uvicorn.config.LOGGING_CONFIG)
+    logging.config.dictConfig(logs.configuration(settings.log_format))
+    if settings.key_source is not None:
+        settings.key_source.read()
     engine = EngineProcess(settings)
     opened = listeners(settings.host, settings.port, fronts)
     if settings.grpc_port is not None:

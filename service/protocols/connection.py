@@ -10,7 +10,9 @@ import httptools
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.access import Pass
 from service.errors import RequestError
+from service.protocols.account import REQUEST_ID, glanced, made_id
 from service.protocols.door import Arrived, Door, is_whole_prediction
 from service.protocols.failures import error_response
 from service.protocols.refusals import in_v2, refusal
@@ -40,6 +42,9 @@ class Connection(HttpToolsProtocol):
     withheld: RequestResponseCycle | None = None
     """A request that is there, of which the application does not know yet."""
 
+    granted: Pass | None = None
+    """For the request that waits to be read."""
+
     def __init__(self, *args: Any, door: Door, **options: Any) -> None:
         super().__init__(*args, **options)
         self.door = door
@@ -60,7 +65,12 @@ class Connection(HttpToolsProtocol):
         between = not self.within and (self.cycle is None or self.cycle.response_complete)
         if between and not self.flow.write_paused and is_whole_prediction(data):
             self.held, self.whole = data, len(data)
-            door.welcome(Arrived(self.arrived, [data], self.read_held, self.refuse_held))
+            try:
+                self.granted = door.let_in(data)
+            except RequestError as error:
+                self.refuse_held(error)
+            else:
+                door.welcome(Arrived(self.arrived, [data], self.read_held, self.refuse_held))
         else:
             self.read(data)
 
@@ -71,20 +81,37 @@ class Connection(HttpToolsProtocol):
             self.its_turn = True
             self.read(data)
             self.its_turn = False
+            self.forfeit()
 
-    def refuse_held(self, error: type[RequestError], wait_ms: int) -> None:
+    def refuse_held(self, error: RequestError) -> None:
+        key = self.granted.name if self.granted else None
+        self.forfeit()
         data, behind, self.held = self.held[: self.whole], self.held[self.whole :], b""
         if self.parser is None:
             return
+        account = glanced(data)
+        account.key = key
         headers = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        status_line, rest = refusal(error.status, error.code, wait_ms, in_v2(data))
+        headers.append(b"%b: %b\r\n" % (REQUEST_ID, account.request_id))
+        status_line, rest = refusal(error, in_v2(data))
         self.transport.write(b"".join([status_line, *headers, rest]))
+        if self.door.journal is not None:
+            method, path, *_ = data[: data.find(b"\r\n")].decode("latin-1").split()
+            client = self.client and self.client[0]
+            self.door.journal.write(account, client, method, path.partition("?")[0], error.status, self.arrived)
         self.on_response_complete()
         if behind:
             self.data_received(behind)
 
+    def forfeit(self) -> None:
+        """A pass that no request has taken is given back."""
+        if self.granted is not None:
+            self.granted.leave()
+            self.granted = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.held = b""
+        self.forfeit()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -136,7 +163,8 @@ class Connection(HttpToolsProtocol):
             return
         self.within = False
         cycle, scope = self.cycle, self.cycle.scope
-        if self.its_turn or self.pipeline or cycle.response_complete or scope["method"] != "POST":
+        sent_away = isinstance(scope["state"].get("verdict"), RequestError)
+        if self.its_turn or self.pipeline or cycle.response_complete or scope["method"] != "POST" or sent_away:
             super().on_message_complete()
             return
         self.withheld = cycle
@@ -144,12 +172,15 @@ class Connection(HttpToolsProtocol):
         self.door.welcome(Arrived(scope["state"]["arrival"], parts, partial(complete, cycle)))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        entrance, scope = self.door.entrance, cycle.scope
+        if entrance is not None and app is self.app and scope["method"] == "POST":  # what may wait for its turn
+            scope["state"]["verdict"], self.granted = self.granted or entrance.judge(scope), None
         super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP, after the requests before them, and close."""
         cycle, refusal = self.cycle, error_response(400, ErrorBody(code="bad_request", message=msg))
-        refusal.headers["Connection"] = "close"
+        refusal.headers.update({"Connection": "close", "X-Request-ID": made_id().decode()})
         if cycle is not None and not cycle.response_complete:
             if cycle is self.withheld:
                 complete(cycle)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from service.jobs import Outcome
 from service.model import Model, Terms
+from service.protocols.account import note
 from service.protocols.front import Front
 from service.replies import EveryOutcome
 from service.runtime.interface import Tensor
@@ -39,7 +40,7 @@ class Deepening:
         unsure = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
         # A slow reader must not be taken for a slow server: what is counted is counted when it comes.
         self.reply = EveryOutcome(lambda outcome: model.answered(outcome, unsure, front.clock()))
-        self.job = front.submit(model, image, unsure, self.reply)
+        (self.job,) = front.submit(model, [image], unsure, [self.reply])
 
     async def begun(self) -> None:
         """There is a step. Raises RequestError where none will be."""
@@ -50,6 +51,8 @@ class Deepening:
         async for outcome in self.reply:
             final = outcome.reason is not None
             sure = final or outcome.confidences[-1] >= self.terms.thresholds[outcome.exit - 1]
+            if final:
+                note(outcome, self.terms)
             yield Reached(outcome, self.clock(), waiting and sure, outcome.exit == told)
             waiting, told = waiting and not sure, outcome.exit
 

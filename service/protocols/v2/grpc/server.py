@@ -3,10 +3,8 @@
 import grpc
 from google.protobuf.message import Message
 
-from service.protocols.v2.grpc import open_inference_pb2 as messages
-from service.protocols.v2.grpc.service import InferenceService, told
-
-SERVICE = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+from service.protocols.v2.grpc.guard import Guard
+from service.protocols.v2.grpc.service import SERVICE, InferenceService, told
 
 
 class InferenceServer:
@@ -29,7 +27,9 @@ class InferenceServer:
     def bind(self) -> None:
         """Raises RuntimeError where the port is taken."""
         options = (("grpc.max_receive_message_length", self.max_bytes), ("grpc.so_reuseport", int(self.shared)))
-        self._server = grpc.aio.server(handlers=[handlers(self.service)], options=options)
+        gate = self.service.gate
+        guards = () if gate is None else (Guard(gate, self.service.turned_away),)
+        self._server = grpc.aio.server(handlers=[handlers(self.service)], interceptors=guards, options=options)
         self.port = self._server.add_insecure_port(self.address)
 
     async def start(self) -> None:
