@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, Field
 
@@ -42,29 +43,57 @@ class ApiKey:
     limits: KeyLimits
 
 
-class Holder:
-    """Whoever has a key, and what they have taken of their limits."""
+class Taken(Protocol):
+    """What is taken of the limits of a key. `full`: when its bucket will be, see `take`."""
 
-    def __init__(self, name: str, limits: KeyLimits, digest: bytes) -> None:
+    full: float
+
+    @property
+    def inside(self) -> int:
+        """Requests that have entered, and not yet left."""
+        ...
+
+    def enter(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+
+@dataclass
+class OwnTaken:
+    """Of a server of one process."""
+
+    full: float = 0.0
+    inside: int = 0
+
+    def enter(self) -> None:
+        self.inside += 1
+
+    def leave(self) -> None:
+        self.inside -= 1
+
+
+class Holder:
+    """Whoever has a key, and what they have taken of its limits."""
+
+    def __init__(self, name: str, limits: KeyLimits, digest: bytes, taken: Taken) -> None:
         self.name = name
         self.limits = limits
         self.digest = digest
-        self.full = 0.0
-        self.inside = 0
+        self.taken = taken
         self.lately = GUESS
 
     def come(self, now: float) -> None:
         """Raises RateLimited or TooManyAtOnce."""
-        rate, most = self.limits.rate, self.limits.concurrency
-        if most is not None and self.inside >= most:
+        rate, most, taken = self.limits.rate, self.limits.concurrency, self.taken
+        if most is not None and taken.inside >= most:
             told = f"{most} requests of the key {self.name!r} are being answered, as many as it may have at a time"
             raise TooManyAtOnce(told, retry_after=self.lately)
         if rate is not None:
-            self.full, wait = take(self.full, rate, self.limits.tokens, now)
+            taken.full, wait = take(taken.full, rate, self.limits.tokens, now)
             if wait:
                 told = f"the key {self.name!r} may send {rate:g} requests a second, {self.limits.tokens} at once"
                 raise RateLimited(told, retry_after=wait)
-        self.inside += 1
+        taken.enter()
 
 
 class Pass:
@@ -80,7 +109,7 @@ class Pass:
         return self._holder.name
 
     def leave(self) -> None:
-        self._holder.inside -= 1
+        self._holder.taken.leave()
         self._holder.lately = self._clock() - self._since
 
 
@@ -91,10 +120,17 @@ class Gate:
     this process, so that nobody can choose what is looked up.
     """
 
-    def __init__(self, keys: Iterable[ApiKey], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        keys: Iterable[ApiKey],
+        clock: Callable[[], float],
+        taken: Callable[[ApiKey], Taken] = lambda _: OwnTaken(),
+    ) -> None:
+        """`taken`: where it stands for a key that is new."""
         self._clock = clock
+        self._taken = taken
         self._secret = secrets.token_bytes(32)
-        self._nobody = Holder("", KeyLimits(), secrets.token_bytes(32))
+        self._nobody = Holder("", KeyLimits(), secrets.token_bytes(32), OwnTaken())
         self._holders: dict[bytes, Holder] = {}
         self.change(keys)
 
@@ -103,7 +139,7 @@ class Gate:
         before, self._holders = self._holders, {}
         for key in keys:
             digest = self._digest(key.secret)
-            holder = before.get(digest, Holder(key.name, key.limits, digest))
+            holder = before.get(digest) or Holder(key.name, key.limits, digest, self._taken(key))
             holder.name, holder.limits = key.name, key.limits
             self._holders[digest] = holder
 

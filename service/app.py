@@ -1,6 +1,5 @@
 """The HTTP application, built in one place: backend → door → front → routes."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,7 +24,6 @@ from service.protocols.journal import Journal
 from service.protocols.timing import RequestTiming
 from service.protocols.v2.http import repository as v2_repository
 from service.protocols.v2.http import routes as v2
-from service.rotation import follow
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,10 +42,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
 
 
 def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
-    """Build a front. `fronts`: how many share its ports and cores; 0 where it is within the engine's process.
-
-    Raises ValueError or OSError where its API keys cannot be read.
-    """
+    """Build a front. `fronts`: how many share its ports and cores; 0 where it is within the engine's process."""
     clock, registry, lifecycle, metrics = time.monotonic, backend.models, backend.lifecycle, backend.metrics
     decoder = Decoder(
         Limits(settings.max_pixels, settings.max_decoded_pixels),
@@ -55,9 +50,8 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
         settings.max_queue,
         clock,
     )
-    budgets = settings.budgets
-    keys, journal = settings.key_source, Journal(clock) if settings.access_log else None
-    gate = None if keys is None else Gate(keys.read(), clock)
+    budgets, gate = settings.budgets, backend.gate
+    journal = Journal(clock) if settings.access_log else None
     entrance = None if gate is None else Entrance(gate, settings.root_path, settings.open_metrics)
     door = Door(
         registry, metrics, backend.delivery, budgets.default, settings.max_queue, clock, budgets.most, entrance, journal
@@ -76,13 +70,7 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await backend.start(front)
-        following = None
-        if gate is not None and keys is not None and keys.path is not None:
-            following = asyncio.create_task(follow(gate, keys, keys.path))
         yield
-        if following is not None:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
         await backend.stop()
 
     app = FastAPIOffline(

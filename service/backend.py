@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.access import Gate
 from service.errors import RequestError
 from service.jobs import ModelId
 from service.lifecycle import Lifecycle
@@ -59,7 +60,7 @@ class FrontHooks(Protocol):
 
 
 class Backend(Protocol):
-    """`delivery`: from the end of a stage until its answers are out of this front."""
+    """`delivery`: from the end of a stage until its answers are out of this front. `gate`: where keys are needed."""
 
     @property
     def models(self) -> Models: ...
@@ -75,6 +76,9 @@ class Backend(Protocol):
 
     @property
     def repository(self) -> Repository: ...
+
+    @property
+    def gate(self) -> Gate | None: ...
 
     async def start(self, front: FrontHooks) -> None:
         """Returns when all models are warm; the lifecycle then is ready."""

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
+from service.access import ApiKey, Gate
 from service.backend import FrontHooks
 from service.calibration import Calibration
 from service.engine import Engine, Network
@@ -16,6 +17,7 @@ from service.model import Model
 from service.registry import Models
 from service.replies import ReplyBridge
 from service.repository import Repository
+from service.rotation import Change, follow
 from service.runtime.gpu import device_of, open_stages
 from service.scheduler import Scheduler
 from service.settings import Settings
@@ -27,7 +29,7 @@ logger = logging.getLogger("uvicorn.error")
 
 class EngineSide:
     """Everything behind the fronts. Raises ArtifactError if an artifact cannot be served, ValueError if a setting
-    cannot.
+    cannot, OSError or ValueError if API keys cannot be read.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class EngineSide:
         `on_removal`: of a model that is served no longer.
         """
         self.settings = settings
+        self.key_source = settings.key_source
+        self.keys: list[ApiKey] = [] if self.key_source is None else self.key_source.read()
         self.metrics = Metrics(settings.max_batch)
         self.bridge, self.delivery = ReplyBridge(), no_deliveries()
         self.engine = Engine({}, time.monotonic, self.bridge.deliver)
@@ -53,26 +57,37 @@ class EngineSide:
         self._thread = threading.Thread(
             target=work, args=(self.engine, self.lifecycle, on_failure), name="engine", daemon=True
         )
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
-    async def run(self, prepare: Callable[[Model], Awaitable[None]], on_delivery: Callable[[], None]) -> None:
-        """Returns when all models are served. `prepare`: what else is to be done when one is warm."""
+    async def run(
+        self,
+        prepare: Callable[[Model], Awaitable[None]],
+        on_delivery: Callable[[], None],
+        change_keys: Change,
+    ) -> None:
+        """Returns when all models are served. `prepare`: what else is to be done when one is warm. `change_keys`: given
+        the API keys when they are others.
+        """
         self._prepare = prepare
         self.bridge.loop, self.bridge.on_delivery = asyncio.get_running_loop(), on_delivery
         self._thread.start()
         await self.repository.start()
         if self.settings.watch:
-            self._watching = asyncio.create_task(self.repository.watch())
+            self._watch(self.repository.watch())
+        if self.key_source is not None and self.key_source.path is not None:
+            self._watch(follow(change_keys, self.key_source, self.key_source.path))
         self.lifecycle.ready = True
 
     async def stop(self) -> None:
         self.lifecycle.ready = False
-        if self._watching:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+        for each in self._watching:
+            each.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
         self.engine.close()
         await asyncio.to_thread(self._thread.join)
+
+    def _watch(self, watching: Coroutine[Any, Any, None]) -> None:
+        self._watching.append(asyncio.create_task(watching))
 
     async def _warm(self, model: Model) -> None:
         await asyncio.wrap_future(self.engine.warm_up(model.id))
@@ -93,11 +108,19 @@ class EngineSide:
 class InProcess(EngineSide):
     """The backend of a front in the same process."""
 
+    def __init__(self, settings: Settings, on_failure: Callable[[], None]) -> None:
+        super().__init__(settings, on_failure)
+        self.gate = None if self.key_source is None else Gate(self.keys, time.monotonic)
+
     async def start(self, front: FrontHooks) -> None:
         async def prepare(model: Model) -> None:
             await front.measure(model, hop)
 
-        await self.run(prepare, front.engine_has_answered)
+        def change_keys(keys: list[ApiKey]) -> None:
+            if self.gate is not None:
+                self.gate.change(keys)
+
+        await self.run(prepare, front.engine_has_answered, change_keys)
 
 
 async def hop() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from service.__main__ import SWITCH_INTERVAL, DrainingServer, configuration
 from service.app import front_app
+from service.fronts.limits import Board
 from service.fronts.memory import Memory
 from service.fronts.remote import Remote
 from service.fronts.start import LEAVE, Start
@@ -53,13 +54,15 @@ def main() -> None:
     threading.Thread(target=outlive_nobody, args=(grace,), daemon=True).start()
     for sent in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sent, signal.SIG_IGN)
-    memory = Memory(start.memory)
-    for unused in (start.memory, *start.others):
+    memory, board = Memory(start.memory), Board(start.limits, start.fronts)
+    for unused in (start.memory, start.limits, *start.others):
         os.close(unused)
     remote = Remote(socket.socket(fileno=start.channel), memory, start.settings.default_model)
+    if start.settings.key_source is not None:
+        remote.need_keys(board, start.place)
     try:
         app = front_app(start.settings, remote, start.fronts)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         sys.exit(f"error: {error}")
     server = FrontServer(configuration(start.settings, app), app, drain_delay=0)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -151,8 +151,25 @@ class Retire(Message):
     model: ModelId
 
 
+class Key(Message):
+    """An API key with its limits. `row`: where what is taken of them stands."""
+
+    row: int
+    name: str
+    secret: bytes
+    rate: float | None
+    burst: int | None
+    concurrency: int | None
+
+
+class Keys(Message):
+    """All that hold from now on."""
+
+    keys: tuple[Key, ...]
+
+
 class Begin(Message):
-    """All models that there are have been named."""
+    """All models that there are have been named, and keys if any are needed."""
 
 
 class Drain(Message):
@@ -165,7 +182,7 @@ class End(Message):
     """Take no more connections, finish, and end."""
 
 
-ToFront = Told | Failed | Gone | Reply | Serve | Now | Retire | Begin | Drain | End
+ToFront = Told | Failed | Gone | Reply | Serve | Now | Retire | Keys | Begin | Drain | End
 
 KINDS: dict[str, type[RequestError]] = {
     kind.__name__: kind

@@ -20,7 +20,8 @@ from service.settings import Settings
 class FrontProcess:
     """It has read its code, which takes most of its start, and waits to be told which front it is.
 
-    `end`: ours of its channel. `channel` and `descriptor` are its own. `inherited`: sockets of all fronts.
+    `end`: ours of its channel. `channel` and `descriptor` are its own. `limits`: the descriptor of what all share.
+    `inherited`: sockets of all fronts.
     """
 
     process: Process
@@ -28,14 +29,16 @@ class FrontProcess:
     memory: Memory
     channel: int
     descriptor: int
+    limits: int
     inherited: frozenset[int]
 
-    def begin(self, settings: Settings, fronts: int, sockets: Sequence[int]) -> None:
-        """Be the front that listens on these `sockets`."""
+    def begin(self, settings: Settings, fronts: int, place: int, sockets: Sequence[int]) -> None:
+        """Be the front at `place`, which listens on these `sockets`."""
         others = self.inherited.difference(sockets)
         assert self.process.stdin is not None
         with suppress(BrokenPipeError, ConnectionResetError):  # what it has died of is seen by its end
-            start = Start(settings, fronts, self.channel, self.descriptor, sockets, tuple(others))
+            own = (self.channel, self.descriptor, self.limits)
+            start = Start(settings, fronts, place, *own, sockets, tuple(others))
             self.process.stdin.write(pickle.dumps(start))
 
     async def kill(self) -> None:
@@ -45,7 +48,7 @@ class FrontProcess:
         self.end.close()
 
 
-async def spawn(sockets: Sequence[int]) -> FrontProcess:
+async def spawn(sockets: Sequence[int], limits: int) -> FrontProcess:
     """In a session of its own, so that Ctrl-C in a terminal goes to the engine's process alone. It ends when standard
     input does, which stays open. Raises OSError.
     """
@@ -58,7 +61,7 @@ async def spawn(sockets: Sequence[int]) -> FrontProcess:
             "-m",
             "service.fronts",
             stdin=asyncio.subprocess.PIPE,
-            pass_fds=(channel, descriptor, *sockets),
+            pass_fds=(channel, descriptor, limits, *sockets),
             start_new_session=True,
         )
     except BaseException:
@@ -67,4 +70,4 @@ async def spawn(sockets: Sequence[int]) -> FrontProcess:
     finally:
         theirs.close()
         os.close(descriptor)
-    return FrontProcess(process, ours, shared, channel, descriptor, frozenset(sockets))
+    return FrontProcess(process, ours, shared, channel, descriptor, limits, frozenset(sockets))

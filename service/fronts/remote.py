@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import count
@@ -11,9 +12,11 @@ from typing import Any
 
 import msgspec
 
+from service.access import ApiKey, Gate
 from service.backend import Entry, FrontHooks
 from service.errors import EngineFailed
 from service.fronts.channel import Channel
+from service.fronts.limits import Board, SharedTaken, key_of
 from service.fronts.memory import Memory, Places
 from service.fronts.messages import (
     Ask,
@@ -23,6 +26,7 @@ from service.fronts.messages import (
     Failed,
     FromFront,
     Gone,
+    Keys,
     Listening,
     Now,
     Number,
@@ -57,6 +61,8 @@ class Remote:
         self.delivery = ReportedDelivery(self.send)
         self.metrics = RemoteMetrics(self.send, partial(self.ask, "metrics"))
         self.repository = RemoteRepository(self.ask)
+        self.gate: Gate | None = None
+        self._rows: dict[bytes, int] = {}
         self._numbers = count()
         self._engine = RemoteEngine(self.send, self._numbers, Places(memory))
         self._end = end
@@ -69,10 +75,19 @@ class Remote:
             Serve: self._changes_put,
             Now: self._refresh,
             Retire: self._changes_put,
+            Keys: self._change_keys,
             Begin: self._changes_put,
             Drain: self._drain,
             End: lambda _: self.ended(),
         }
+
+    def need_keys(self, board: Board, place: int) -> None:
+        """Before it starts. `board`: has what is taken of their limits, also by the front at this `place`."""
+
+        def taken(key: ApiKey) -> SharedTaken:
+            return SharedTaken(board, self._rows[key.secret], place)
+
+        self.gate = Gate([], time.monotonic, taken)
 
     async def start(self, front: FrontHooks) -> None:
         self.front = front
@@ -169,6 +184,11 @@ class Remote:
             if model.id == message.model:
                 model.variants = message.variants
                 model.times.set_idle(1, message.seconds)
+
+    def _change_keys(self, message: Keys) -> None:
+        if self.gate is not None:
+            self._rows = {key.secret: key.row for key in message.keys}
+            self.gate.change(map(key_of, message.keys))
 
     def _drain(self, message: Drain) -> None:
         self.lifecycle.draining = True

@@ -25,8 +25,6 @@ def serve(settings: Settings, fronts: int) -> int:
     OSError where an address cannot be had, FrontFailed.
     """
     logging.config.dictConfig(logs.configuration(settings.log_format))
-    if settings.key_source is not None:
-        settings.key_source.read()
     engine = EngineProcess(settings)
     opened = listeners(settings.host, settings.port, fronts)
     if settings.grpc_port is not None:
@@ -69,7 +67,7 @@ class EngineProcess:
         return int(self.side.lifecycle.failed)
 
     async def serve(self, listening: socket.socket) -> None:
-        await self.side.run(self.fronts.serve, lambda: None)
+        await self.side.run(self.fronts.serve, lambda: None, self.fronts.change_keys)
         await self.fronts.start()
         host, port = self.settings.host, listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host

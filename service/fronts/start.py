@@ -11,11 +11,15 @@ LEAVE = 2.0
 
 @dataclass(frozen=True)
 class Start:
-    """`fronts`: how many there are. The rest are descriptors: `sockets` to listen on, `others` to close."""
+    """`fronts`: how many there are, of which this is the one at `place`. The rest are descriptors: `sockets` to listen
+    on, `others` to close.
+    """
 
     settings: Settings
     fronts: int
+    place: int
     channel: int
     memory: int
+    limits: int
     sockets: Sequence[int]
     others: Sequence[int]

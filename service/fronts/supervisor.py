@@ -6,7 +6,9 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from service.access import ApiKey
 from service.errors import ServiceError
+from service.fronts.limits import Limits
 from service.fronts.link import Link
 from service.fronts.messages import Begin, Drain, End, ToFront
 from service.fronts.process import FrontProcess, spawn
@@ -34,6 +36,8 @@ class Fronts:
     def __init__(self, settings: Settings, side: EngineSide, listeners: Sequence[Sequence[socket.socket]]) -> None:
         self.served: dict[ModelId, Model] = {}
         self._settings, self._side, self._listeners = settings, side, listeners
+        self._limits = Limits(len(listeners))
+        self._keys = self._limits.keys(side.keys)
         self._links: set[Link] = set()
         self._running: set[FrontProcess] = set()
         self._spare: FrontProcess | None = None
@@ -45,7 +49,7 @@ class Fronts:
 
     async def start(self) -> None:
         """Returns when all take connections. Raises FrontFailed."""
-        self._keeping = [asyncio.create_task(self._keep(own)) for own in self._listeners]
+        self._keeping = [asyncio.create_task(self._keep(place)) for place in range(len(self._listeners))]
         self._refreshing = asyncio.create_task(self._refresh())
         await self._until(lambda: self._listening == len(self._listeners) or self._failed)
         if self._failed:
@@ -63,6 +67,10 @@ class Fronts:
         del self.served[model.id]
         for link in self._links:
             link.retire(model)
+
+    def change_keys(self, keys: list[ApiKey]) -> None:
+        self._keys = self._limits.keys(keys)
+        self._tell(self._keys)
 
     def drain(self, failed: bool) -> None:
         """New requests should go elsewhere."""
@@ -98,12 +106,12 @@ class Fronts:
         for link in self._links:
             link.send(message)
 
-    async def _keep(self, listeners: Sequence[socket.socket]) -> None:
+    async def _keep(self, place: int) -> None:
         """A front, and the next one when it ends. Returns when they are to end, or where even the first fails."""
         restarting = False
         while not self._ending:
             try:
-                began, end = await self._live(listeners)
+                began, end = await self._live(place)
             except Exception as error:  # such as where there are too many files; others serve on
                 began, end = False, f"{type(error).__name__}: {error}"
             if self._ending or not (began or restarting):
@@ -115,22 +123,25 @@ class Fronts:
             restarting = True
         self._change()
 
-    async def _live(self, listeners: Sequence[socket.socket]) -> tuple[bool, str]:
+    async def _live(self, place: int) -> tuple[bool, str]:
         """The life of a front: whether it has taken connections, and how it ended."""
         front = await self._take()
         link = Link(self._side, front.memory, self._change)
         await link.connect(front.end)
-        front.begin(self._settings, len(self._listeners), [each.fileno() for each in listeners])
+        sockets = [each.fileno() for each in self._listeners[place]]
+        front.begin(self._settings, len(self._listeners), place, sockets)
         self._running.add(front)
         self._links.add(link)
         for model in self.served.values():
             link.serve(model)
+        link.send(self._keys)
         link.send(Begin())
         for told in (self._draining, self._ending):
             if told:
                 link.send(told)
         status = await front.process.wait()
         self._running.discard(front)
+        self._limits.front_ended(place)
         await self._until(lambda: link.lost)
         self._links.discard(link)
         self._change()
@@ -141,13 +152,13 @@ class Fronts:
         spare, self._spare = self._spare, None
         if spare is not None and spare.process.returncode is None:
             return spare
-        return await spawn(self._sockets)
+        return await spawn(self._sockets, self._limits.descriptor)
 
     async def _keep_spare(self) -> None:
         """One more process: a front that has died is replaced at once, whatever else the cores have to do."""
         if self._spare is None and self._listening == len(self._listeners):
             with suppress(OSError):  # as where there are too many files; it is tried again
-                self._spare = await spawn(self._sockets)
+                self._spare = await spawn(self._sockets, self._limits.descriptor)
 
     async def _refresh(self) -> None:
         while True:
