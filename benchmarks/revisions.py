@@ -1,6 +1,6 @@
-"""What a change costs `/predict`: this tree's server against that of another checkout, in turn.
+"""What changes cost `/predict`: the server of one checkout against that of another, or of this one, in turn.
 
-`python -m benchmarks.revisions TREE [FLAGS OF THE SERVER]`, TREE made by `git worktree add TREE REVISION`.
+`python -m benchmarks.revisions BEFORE [AFTER]`, each made by `git worktree add PATH REVISION`.
 """
 
 import math
@@ -22,12 +22,15 @@ PATH = "/predict?latency_budget_ms=inf"
 
 
 def main() -> None:
-    tree, flags = Path(sys.argv[1]), sys.argv[2:]
+    old, new, *_ = [*map(Path, sys.argv[1:]), Path.cwd()]
     pictures = images.pictures(REQUESTS)
-    with Server(*flags, tree=tree) as before, Server(*flags) as after:
+    with Server(tree=old) as before, Server(tree=new) as after:
         figures = {f"{clients}_clients": compared(before, after, pictures, clients) for clients in CLIENTS}
-    revision = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=tree, text=True).strip()
-    report.save("revisions", {"before": revision, "rounds": ROUNDS} | figures)
+    report.save("revisions", {"before": revision(old), "after": revision(new), "rounds": ROUNDS} | figures)
+
+
+def revision(tree: Path) -> str:
+    return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=tree, text=True).strip()
 
 
 def compared(before: Server, after: Server, pictures: Pictures, clients: int) -> dict[str, float]:

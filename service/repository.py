@@ -78,29 +78,33 @@ class Repository:
     async def refresh(self, load: str | None = None) -> None:
         """Look at the files, and serve what they hold now, but for models that were unloaded. `load`: this one, too."""
         async with self._changing:
-            self._seen = self.source.stamps()
-            found, problems = await asyncio.to_thread(self.source.scan)
-            self._unloaded.discard(load or "")
-            if not problems:
-                self._unloaded &= {each.metadata.name for each in found}
-            wanted = {each.metadata.id: each for each in found if each.metadata.name not in self._unloaded}
-            served = {model.id: model for model in self.models}
-            self.failed = {}
-            for id_, variant in wanted.items():
-                if id_ in served:
-                    served[id_].path, served[id_].variants = variant.path, variant.variants
-                    continue
-                try:
-                    await self._serve(variant)
-                except Exception as error:
-                    problem = f"{variant.path.name}: {str(error).partition(chr(10))[0]}"
-                    self.failed[id_.name] = problems[variant.path] = problem
-                    error.__traceback__ = None  # its frames hold what was opened
-            for id_, model in served.items():
-                kept = {model.path, self.source.path} & problems.keys() or id_.name in self.failed
-                if id_ not in wanted and not kept:
-                    self._retire(model)
-            self._report(problems)
+            await self._refresh(load)
+            self._give_back()  # what was read
+
+    async def _refresh(self, load: str | None) -> None:
+        self._seen = self.source.stamps()
+        found, problems = await asyncio.to_thread(self.source.scan)
+        self._unloaded.discard(load or "")
+        if not problems:
+            self._unloaded &= {each.metadata.name for each in found}
+        wanted = {each.metadata.id: each for each in found if each.metadata.name not in self._unloaded}
+        served = {model.id: model for model in self.models}
+        self.failed = {}
+        for id_, variant in wanted.items():
+            if id_ in served:
+                served[id_].path, served[id_].variants = variant.path, variant.variants
+                continue
+            try:
+                await self._serve(variant)
+            except Exception as error:
+                problem = f"{variant.path.name}: {str(error).partition(chr(10))[0]}"
+                self.failed[id_.name] = problems[variant.path] = problem
+                error.__traceback__ = None  # its frames hold what was opened
+        for id_, model in served.items():
+            kept = {model.path, self.source.path} & problems.keys() or id_.name in self.failed
+            if id_ not in wanted and not kept:
+                self._retire(model)
+        self._report(problems)
 
     async def load(self, name: str) -> None:
         """Serve a model as its files are now, also one that was unloaded. Raises NotLoaded."""
@@ -169,15 +173,19 @@ class Repository:
         logger.info("no longer serving %s", model)
 
     def _let_go(self, model: Model) -> None:
-        """Its memory goes back once it is gone; on a thread beside, as that takes milliseconds."""
+        """Its memory goes back once it is gone."""
         loop = asyncio.get_running_loop()
         self._going[model.id] = gone = model.retire()
 
-        def give_back_beside(_: Future[None]) -> None:
+        def give_back_on_loop(_: Future[None]) -> None:
             with suppress(RuntimeError):  # the server has ended meanwhile
-                loop.call_soon_threadsafe(loop.run_in_executor, None, give_back)
+                loop.call_soon_threadsafe(self._give_back)
 
-        gone.add_done_callback(give_back_beside)
+        gone.add_done_callback(give_back_on_loop)
+
+    def _give_back(self) -> None:
+        """On a thread beside, as it takes milliseconds."""
+        asyncio.get_running_loop().run_in_executor(None, give_back)
 
     def _report(self, problems: dict[Path, str]) -> None:
         for path, problem in problems.items():
