@@ -6,6 +6,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from service.lifecycle import Lifecycle
 
+HEALTH = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
+METRICS = "/metrics"
+
 
 def add_routes(app: FastAPI, lifecycle: Lifecycle, registry: CollectorRegistry) -> None:
     @app.get("/health/live")
