@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from pydantic_settings import CliApp
 
 from service.app import create_app
+from service.descriptors import most_connections
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
 from service.protocols.connection import Connection
@@ -79,7 +80,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def main() -> None:
-    settings = CliApp.run(Settings)
+    settings = within_limits(CliApp.run(Settings))
     try:
         app = create_app(settings, on_failure=end)
         sockets = [dual_stack(settings.port)] if stands_for_all(settings.host) else None
@@ -92,6 +93,19 @@ def main() -> None:
         DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000).run(sockets)
 
 
+def within_limits(settings: Settings) -> Settings:
+    """With no more connections than the process may have."""
+    most = most_connections()
+    if settings.max_connections <= most:
+        return settings
+    logger.warning(
+        "max_connections: %d instead of %d, for the process may not have more open files; 'ulimit -Hn' tells how many",
+        most,
+        settings.max_connections,
+    )
+    return settings.model_copy(update={"max_connections": most})
+
+
 def end() -> None:
     """End as on SIGTERM: a server whose engine has failed leaves its place to another one."""
     signal.raise_signal(signal.SIGTERM)
@@ -102,7 +116,7 @@ def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
         allow_origins(app, settings.cors_origins),
         host=settings.host,
         port=settings.port,
-        http=cast(type[Connection], partial(Connection, door=app.state.door)),
+        http=cast(type[Connection], partial(Connection, door=app.state.door, watch=app.state.watch)),
         ws="none",
         log_level="info",
         access_log=False,

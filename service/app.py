@@ -21,11 +21,13 @@ from service.metrics import Metrics, ModelMetrics
 from service.model import Model
 from service.protocols import failures, models, operations, predict, stream
 from service.protocols.bodies import BodyLimits
+from service.protocols.connections import ConnectionLimits
 from service.protocols.door import Door
 from service.protocols.front import Front
 from service.protocols.timing import RequestTiming
 from service.protocols.v2.http import repository as v2_repository
 from service.protocols.v2.http import routes as v2
+from service.protocols.watch import Watch
 from service.registry import Models
 from service.replies import ReplyBridge
 from service.repository import Repository
@@ -66,7 +68,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         lifecycle,
         Decoder(Limits(settings.max_pixels, settings.max_decoded_pixels), default_threads(), settings.max_queue, clock),
         clock,
-        BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000, settings.max_images),
+        BodyLimits(settings.max_body_bytes, settings.max_images),
         door,
         default_budget,
         settings.trust_request_start,
@@ -110,6 +112,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.lifecycle, app.state.door = lifecycle, door
+    app.state.watch = Watch(connection_limits(settings), metrics, clock, settings.forwarded_allow_ips)
     predict.add_routes(app, front)
     stream.add_routes(app, front)
     models.add_routes(app, front)
@@ -122,6 +125,20 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         RequestTiming, clock=clock, observe=metrics.observe_response, default_model=lambda: registry.default or ""
     )
     return app
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        per_address=settings.max_connections_per_address,
+        head=settings.head_timeout_ms / 1000,
+        head_bytes=settings.max_head_bytes,
+        idle=settings.idle_timeout_ms / 1000,
+        body=settings.body_timeout_ms / 1000,
+        answer=settings.answer_timeout_ms / 1000,
+        min_rate=settings.min_rate,
+        buffered_bytes=settings.max_buffered_bytes,
+    )
 
 
 def grpc_server(settings: Settings, port: int, front: Front, metrics: Metrics) -> "InferenceServer":

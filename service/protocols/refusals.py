@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+from fastapi.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.protocols.failures import error_response, retry_headers
@@ -23,3 +24,18 @@ def refusal(status: int, code: str, wait_ms: int, in_v2: bool) -> tuple[bytes, b
     response.headers.update(retry_headers(body))
     rest = b"".join([*(b"%b: %b\r\n" % header for header in response.raw_headers), b"\r\n", response.body])
     return STATUS_LINE[status], rest
+
+
+@lru_cache(maxsize=64)
+def farewell(status: int, code: str, message: str, retry_after_ms: int | None) -> JSONResponse:
+    """The last answer on a connection."""
+    body = ErrorBody(code=code, message=message, retry_after_ms=retry_after_ms)
+    response = error_response(status, body)
+    response.headers.update({**retry_headers(body), "Connection": "close"})
+    return response
+
+
+def written(response: JSONResponse) -> bytes:
+    """As it goes over the wire."""
+    headers = [b"%b: %b\r\n" % header for header in response.raw_headers]
+    return b"".join([STATUS_LINE[response.status_code], *headers, b"\r\n", response.body])

@@ -21,9 +21,11 @@ from anytime_client.load.targets import anytime
 from benchmarks.drive import Pictures, drive
 from benchmarks.server import Server
 from service.__main__ import configuration
+from service.app import connection_limits
 from service.metrics import Metrics
 from service.protocols.connection import Connection, waited
 from service.protocols.door import Arrived, Door, is_whole_prediction
+from service.protocols.watch import Watch
 from service.registry import Models
 from service.settings import Settings
 from service.times import no_deliveries
@@ -78,6 +80,7 @@ class Front:
         self.state = ServerState()
         app = FastAPI()
         app.state.door = self.door = Door(Models([]), self.metrics, no_deliveries(), None, 3, time.monotonic)
+        app.state.watch = Watch(connection_limits(Settings()), self.metrics, time.monotonic)
         self.config = configuration(Settings(), app)
         self.config.load()
         self.config.loaded_app = self.answer

@@ -1,0 +1,91 @@
+"""Who may be connected, and until when: one timer for all connections."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from uvicorn.middleware.proxy_headers import _TrustedHosts
+
+from service.metrics import Metrics
+from service.protocols.connections import ConnectionLimits, Connections, Limited, Phase
+
+PERIOD = 0.1
+"""Seconds from one look at the connections to the next."""
+
+
+class Watched(Limited, Protocol):
+    def expire(self) -> None:
+        """Its time is over."""
+
+    def cut(self) -> None:
+        """End it at once."""
+
+
+class Watch:
+    """On the thread of the event loop. `proxies`: whose connections are not counted by address, in uvicorn's words."""
+
+    def __init__(
+        self, limits: ConnectionLimits, metrics: Metrics, clock: Callable[[], float], proxies: str = ""
+    ) -> None:
+        self.limits = limits
+        self.open = Connections[Watched](limits)
+        self.clock = clock
+        self.proxies = _TrustedHosts(proxies) if proxies else frozenset[str]()
+        self.watching = False
+        self.ended = metrics.connections_ended
+        for phase in Phase:
+            metrics.connections.labels(phase).set_function(partial(self.open.count, phase))
+            self.ended.labels(phase)
+        for cause in ("displaced", "refused", "memory"):
+            self.ended.labels(cause)
+
+    def address(self, host: str | None) -> bytes | None:
+        """By which connections are counted: of IPv6 the network, which one client may have for itself."""
+        return None if host is None or host in self.proxies else counted(host)
+
+    def welcome(self, connection: Watched) -> bool:
+        """Whether there is room for it, which is made where somebody else keeps the server waiting."""
+        fits, oldest = self.open.room(connection.address)
+        if oldest is not None:
+            self._end(oldest, "displaced")
+        elif not fits:
+            self.ended.labels("refused").inc()
+        self.open.open(connection, self.clock())
+        if not self.watching:
+            self.watching = True
+            self._look_again()
+        return fits
+
+    def enter(self, connection: Watched, phase: Phase) -> None:
+        self.open.enter(connection, phase, self.clock())
+
+    def _end(self, connection: Watched, cause: str) -> None:
+        self.ended.labels(cause).inc()
+        connection.cut()
+
+    def _look(self) -> None:
+        for connection in self.open.overdue(self.clock()):
+            assert connection.phase is not None
+            self.ended.labels(connection.phase).inc()
+            connection.expire()
+        for connection in self.open.too_heavy():
+            self._end(connection, "memory")
+        self.watching = len(self.open) > 0
+        if self.watching:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        asyncio.get_running_loop().call_later(PERIOD, self._look)
+
+
+def counted(host: str) -> bytes:
+    try:
+        return socket.inet_pton(socket.AF_INET, host.removeprefix("::ffff:"))
+    except OSError:
+        pass
+    try:
+        return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8]
+    except OSError:
+        return host.encode()
