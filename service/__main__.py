@@ -9,7 +9,7 @@ import socket
 import sys
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,6 +21,7 @@ from service.errors import ServiceError
 from service.lifecycle import Lifecycle
 from service.protocols.connection import Connection
 from service.protocols.cors import allow_origins
+from service.protocols.listener import Listener
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,6 +68,17 @@ class DrainingServer(uvicorn.Server):
             await grpc.start()
         if sockets is not None:
             self._log_started_message(sockets)
+        self.accept_a_few_at_a_time()
+
+    def accept_a_few_at_a_time(self) -> None:
+        """In the place of asyncio's servers, which take all connections that come before they do anything else."""
+        protocol: Any = self.config.http_protocol_class
+        connected = partial(protocol, self.config, self.server_state, self.lifespan.state)
+        servers = self.servers
+        listeners = [Listener(each.dup(), connected) for server in servers for each in server.sockets]
+        self.servers = cast(list[asyncio.base_events.Server], listeners)
+        for server in servers:
+            server.close()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         grpc: InferenceServer | None = self.app.state.grpc

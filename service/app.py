@@ -119,6 +119,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     v2.add_routes(app, front, max_images=settings.max_queue)
     v2_repository.add_routes(app, front, repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.registry)
+    operations.prepare_documentation(app)
     failures.add_handlers(app, metrics)
     app.state.grpc = None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics)
     app.add_middleware(
@@ -149,7 +150,8 @@ def grpc_server(settings: Settings, port: int, front: Front, metrics: Metrics) -
     except ModuleNotFoundError as error:
         raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed") from error
     service = InferenceService(front, metrics, max_images=settings.max_queue)
-    return InferenceServer(service, settings.host, port, settings.max_body_bytes)
+    limits, idle = connection_limits(settings), settings.grpc_idle_timeout_ms / 1000
+    return InferenceServer(service, settings.host, port, settings.max_body_bytes, limits, idle)
 
 
 def open_model(

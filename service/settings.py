@@ -137,6 +137,12 @@ class Settings(BaseSettings):
     idle_timeout_ms: Milliseconds = Field(
         5_000, gt=0, description="time, in ms, for which a connection is kept after an answer"
     )
+    grpc_idle_timeout_ms: Milliseconds = Field(
+        60_000,
+        gt=0,
+        description="time, in ms, for which a connection of the gRPC port is kept without a call, and after which a "
+        "client in a call is asked whether it is still there",
+    )
     body_timeout_ms: Milliseconds = Field(
         10_000,
         gt=0,

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from service.errors import HeadTimeout, HeadTooLarge, RequestError, TooManyConnections
 from service.protocols.bodies import LATE
 from service.protocols.connections import Phase
-from service.protocols.door import Arrived, Door, is_whole_prediction
+from service.protocols.door import PREDICTION, Arrived, Door, is_whole_prediction
 from service.protocols.refusals import farewell, in_v2, refusal, written
 from service.protocols.watch import Watch
 
@@ -23,6 +23,9 @@ PIECE, BODY_PIECE = 2048, 16_384
 """Bytes that are read at once, in front of a body and within: no more requests than these hold wait for their turn."""
 REQUEST = 3000
 """Bytes that a request takes which waits for those before it."""
+SEND_BUFFER = 131_072
+"""Bytes that the kernel keeps for a client that does not read, or else megabytes that nobody here knows of."""
+HEALTH = (b"GET /health/", b"HEAD /health/", b"GET /v2/health/")
 RETRY_AFTER = 1.0
 """Seconds for which a client waits that finds no room. Room depends on what others do, which nobody knows."""
 
@@ -42,6 +45,8 @@ class Connection(HttpToolsProtocol):
     """What comes belongs to a request that is known."""
     held = b""
     """A request that waits to be read, and what has come behind it."""
+    running: RequestResponseCycle | None = None
+    """Of which the application knows."""
     behind: bytes | memoryview = b""
     """What has come behind requests that are not answered yet."""
     its_turn = False
@@ -68,6 +73,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.socket = transport.get_extra_info("socket")
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.transport = StagedTransport(transport, self)
         self.address = self.watch.address(self.client and self.client[0])
         if not self.watch.welcome(self):
@@ -124,8 +130,18 @@ class Connection(HttpToolsProtocol):
             self.cut()
 
     def cut(self) -> None:
-        self.watch.open.closed(self)
+        self.gone()
         self.transport.abort()
+
+    def gone(self) -> None:
+        """Nothing more can be sent, nor is there anything to come: also for the request that is being answered, which
+        may be another one than the latest.
+        """
+        self.held = self.behind = b""
+        self.watch.open.closed(self)
+        if self.running is not None and not self.running.response_complete:
+            self.running.disconnected = True
+            self.running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         self.receive(data)
@@ -144,9 +160,14 @@ class Connection(HttpToolsProtocol):
         door = self.door
         self.arrived = door.clock() - (waited(self.socket) if door.crowded else 0.0)
         between = not self.within and (self.cycle is None or self.cycle.response_complete)
+        if between and not (data := data.lstrip(b"\r\n")):
+            return  # empty lines before a request mean nothing, nor do they keep a connection open
         if between and not self.flow.write_paused and is_whole_prediction(data):
             self.held, self.whole = data, len(data)
             door.welcome(Arrived(self.arrived, [data], self.read_held, self.refuse_held))
+        elif between and not self.flow.write_paused and not PREDICTION.match(data):
+            self.held, self.whole = data, 0
+            door.welcome_other(self.read_held, first=data.startswith(HEALTH))
         else:
             self.read(data)
 
@@ -155,9 +176,10 @@ class Connection(HttpToolsProtocol):
         if data and self.parser is not None:
             self.flow.resume_reading()
             self.its_turn = True
-            self.read_piece(data[: self.whole])
+            first = data[: self.whole or PIECE]
+            self.read_piece(first)
             self.its_turn = False
-            self.read(data[self.whole :])
+            self.read(data[len(first) :])
 
     def refuse_held(self, error: type[RequestError], wait_ms: int) -> None:
         data, behind, self.held = self.held[: self.whole], self.held[self.whole :], b""
@@ -192,8 +214,7 @@ class Connection(HttpToolsProtocol):
         self.settle()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.held = b""
-        self.watch.open.closed(self)
+        self.gone()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -286,7 +307,19 @@ class Connection(HttpToolsProtocol):
         self.door.welcome(Arrived(scope["state"]["arrival"], parts, partial(complete, cycle)))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)
+        """A request of which nothing is left to come waits for its turn; of others, what comes does."""
+        begin, scope = partial(self.begin, cycle, app), cycle.scope
+        if self.its_turn or (scope["method"] == "POST" and cycle.more_body):
+            begin()
+        elif scope["method"] == "POST":
+            self.door.welcome(Arrived(scope["state"]["arrival"], [scope["query_string"], cycle.body], begin))
+        else:
+            self.door.welcome_other(begin)
+
+    def begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self.parser is not None:
+            self.running = cycle
+            super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)
 
     def end_with(self, error: RequestError) -> None:
         """Answer what is no request, after the requests before it, and close."""

@@ -3,7 +3,6 @@
 No thread, clock or socket: times are seconds on the caller's clock.
 """
 
-import itertools
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
@@ -134,17 +133,16 @@ class Connections(Generic[Item]):
             if not self._addresses[item.address]:
                 del self._addresses[item.address]
 
-    def overdue(self, now: float) -> list[Item]:
+    def overdue(self, now: float, most: int) -> list[Item]:
         """Whose clients have kept the server waiting for too long. Their time counts anew, if they are still here."""
-        return [item for phase in WAITING for item in self._overdue(phase, now)]
-
-    def _overdue(self, phase: Phase, now: float) -> list[Item]:
-        timeout, waiting = self._timeouts[phase], self._phases[phase]
-        ended = list(itertools.takewhile(lambda item: item.since + timeout <= now, waiting))
-        late = [item for item in ended if phase not in MOVING or not self._keeps_up(item, timeout)]
-        for item in ended:
-            del waiting[item]
-            self._begin(item, phase, now)
+        late: list[Item] = []
+        for phase in WAITING:
+            timeout, waiting = self._timeouts[phase], self._phases[phase]
+            while len(late) < most and waiting and (item := next(iter(waiting))).since + timeout <= now:
+                if phase not in MOVING or not self._keeps_up(item, timeout):
+                    late.append(item)
+                del waiting[item]
+                self._begin(item, phase, now)
         return late
 
     def _keeps_up(self, item: Item, timeout: float) -> bool:

@@ -1,6 +1,7 @@
 """Who may be connected, and until when: one timer for all connections."""
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +12,10 @@ from uvicorn.middleware.proxy_headers import _TrustedHosts
 from service.metrics import Metrics
 from service.protocols.connections import ConnectionLimits, Connections, Limited, Phase
 
-PERIOD = 0.1
-"""Seconds from one look at the connections to the next."""
+PERIOD, SOON = 0.1, 0.005
+"""Seconds from one look at the connections to the next, and where there was more than enough to do."""
+AT_ONCE = 4
+"""Connections that are ended in one look: those of an attack end together, and others are not to wait for that."""
 
 
 class Watched(Limited, Protocol):
@@ -34,6 +37,7 @@ class Watch:
         self.clock = clock
         self.proxies = _TrustedHosts(proxies) if proxies else frozenset[str]()
         self.watching = False
+        self.weighed = -math.inf
         self.ended = metrics.connections_ended
         for phase in Phase:
             metrics.connections.labels(phase).set_function(partial(self.open.count, phase))
@@ -55,7 +59,7 @@ class Watch:
         self.open.open(connection, self.clock())
         if not self.watching:
             self.watching = True
-            self._look_again()
+            self._look_again(PERIOD)
         return fits
 
     def enter(self, connection: Watched, phase: Phase) -> None:
@@ -66,18 +70,21 @@ class Watch:
         connection.cut()
 
     def _look(self) -> None:
-        for connection in self.open.overdue(self.clock()):
+        overdue = self.open.overdue(self.clock(), AT_ONCE)
+        for connection in overdue:
             assert connection.phase is not None
             self.ended.labels(connection.phase).inc()
             connection.expire()
-        for connection in self.open.too_heavy():
-            self._end(connection, "memory")
+        if self.clock() >= self.weighed + PERIOD:
+            self.weighed = self.clock()
+            for connection in self.open.too_heavy():
+                self._end(connection, "memory")
         self.watching = len(self.open) > 0
         if self.watching:
-            self._look_again()
+            self._look_again(SOON if len(overdue) == AT_ONCE else PERIOD)
 
-    def _look_again(self) -> None:
-        asyncio.get_running_loop().call_later(PERIOD, self._look)
+    def _look_again(self, after: float) -> None:
+        asyncio.get_running_loop().call_later(after, self._look)
 
 
 def counted(host: str) -> bytes:
