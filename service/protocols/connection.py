@@ -285,7 +285,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         limit = self.watch.limits.head_bytes
-        if self.head_bytes + self.piece > limit and self.head_size() > limit:
+        if self.head_bytes + self.piece + BODY_PIECE > limit and self.head_size() > limit:
             raise self.head_too_large()
         if not self.parser.should_upgrade():
             self.in_head = False
