@@ -114,13 +114,13 @@ class Settings(BaseSettings):
         "reduced size, so that this is the limit of all others",
     )
     max_connections: int = Field(
-        4096,
+        8192,
         ge=1,
         description="most connections; for one more, that which has kept the server waiting the longest is closed, or "
         "where all are at work, the new one, with 503. Lowered where the process may not have as many open files",
     )
     max_connections_per_address: int = Field(
-        2048,
+        4096,
         ge=1,
         description="most connections from one address, in IPv6 one /64 network; for one more, another of that address "
         "is closed as above. The proxies of --forwarded-allow-ips are not counted",

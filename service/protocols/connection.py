@@ -19,7 +19,7 @@ from service.protocols.watch import Watch
 
 LAST_DATA_RECEIVED = slice(52, 56)
 """Where Linux has it in `struct tcp_info`, in ms."""
-PIECE, BODY_PIECE = 2048, 16_384
+PIECE, BODY_PIECE = 512, 16_384
 """Bytes that are read at once, in front of a body and within: no more requests than these hold wait for their turn."""
 REQUEST = 3000
 """Bytes that a request takes which waits for those before it."""

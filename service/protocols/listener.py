@@ -5,7 +5,7 @@ import logging
 import socket
 from collections.abc import Callable
 
-AT_ONCE = 4
+AT_ONCE = 8
 PAUSE = 0.2
 """Seconds until the next try where there are no files left; meanwhile clients wait for their connection."""
 

@@ -14,6 +14,8 @@ from service.protocols.connections import ConnectionLimits, Connections, Limited
 
 PERIOD, SOON = 0.1, 0.005
 """Seconds from one look at the connections to the next, and where there was more than enough to do."""
+WEIGHING = 0.5
+"""Seconds from one sum of all that is kept to the next: it takes milliseconds where there are thousands."""
 AT_ONCE = 4
 """Connections that are ended in one look: those of an attack end together, and others are not to wait for that."""
 
@@ -75,7 +77,7 @@ class Watch:
             assert connection.phase is not None
             self.ended.labels(connection.phase).inc()
             connection.expire()
-        if self.clock() >= self.weighed + PERIOD:
+        if self.clock() >= self.weighed + WEIGHING:
             self.weighed = self.clock()
             for connection in self.open.too_heavy():
                 self._end(connection, "memory")

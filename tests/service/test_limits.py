@@ -179,7 +179,7 @@ def test_too_much_that_is_kept_is_let_go(pngs: list[bytes]) -> None:
 def test_without_files_left_others_are_served_and_new_ones_wait(pngs: list[bytes]) -> None:
     """More connections than files: the limit follows the files, and is said to."""
     with few_files(300) as server:
-        assert any("max_connections: 44 instead of 4096" in line for line in server.log)
+        assert any("max_connections: 44 instead of 8192" in line for line in server.log)
         with contextlib.ExitStack() as stack:
             for _ in range(100):
                 stack.enter_context(connected(server))
