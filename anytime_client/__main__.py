@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, CliApp, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
 from rich.live import Live
@@ -42,6 +42,9 @@ class Ask(BaseSettings):
     max_exit: int | None = Field(None, ge=1, description="deepest exit that may be used")
     top_k: int | None = Field(None, ge=1, description="how many labels to show")
     model: str | None = Field(None, description="name of the model; none: the server's default")
+    api_key: SecretStr | None = Field(
+        None, description="key for a server that needs one; better in the environment, where others do not see it"
+    )
     concurrency: int = Field(8, ge=1, description="images that are asked about at once")
     retries: int = Field(3, ge=0, description="attempts after the first, where there is time for them")
     stream: CliImplicitFlag[bool] = Field(False, description="show what each exit says, as it is reached")
@@ -70,7 +73,8 @@ def main() -> None:
 
 
 def ask(asked: Ask) -> None:
-    with Client(asked.url, options=asked.options()) as client:
+    key = asked.api_key.get_secret_value() if asked.api_key else None
+    with Client(asked.url, options=asked.options(), api_key=key) as client:
         good = streamed(asked, client) if asked.stream else answered(asked, client)
     sys.exit(0 if good else 1)
 

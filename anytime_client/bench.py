@@ -4,18 +4,20 @@ import asyncio
 import datetime
 import io
 import json
+import os
 import signal
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import httpx
 import numpy as np
 from PIL import Image
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliPositionalArg,
@@ -25,7 +27,7 @@ from pydantic_settings import (
 )
 from rich.console import Console
 
-from anytime_client.conversation import Unreachable
+from anytime_client.conversation import Unreachable, key_header
 from anytime_client.figures import budget_name, table
 from anytime_client.load.connections import UNREADABLE
 from anytime_client.load.result import Result, measured
@@ -80,6 +82,10 @@ class Bench(BaseSettings):
     operating_point: str | None = Field(None, description="its name; none: the server's default")
     max_exit: int | None = Field(None, ge=1, description="deepest exit that may be used")
     model: str | None = Field(None, description="name of the model; none: the server's default")
+    api_key: SecretStr | None = Field(
+        None,
+        description="key for a server that needs one; better in ANYTIME_CLIENT_API_KEY, where others do not see it",
+    )
     patience: float = Field(10, gt=0, allow_inf_nan=False, description="seconds after which a client leaves unanswered")
     connections: int = Field(500, ge=1, description="most connections at a time, for --rate; more requests wait")
     seed: int = Field(0, ge=0, description="seed of the times")
@@ -129,6 +135,11 @@ class Bench(BaseSettings):
         return f"{self.shape} at {self.rate:g}/s" if self.rate else f"{self.clients} clients"
 
     @property
+    def headers(self) -> dict[str, str]:
+        given = self.api_key.get_secret_value() if self.api_key else os.environ.get("ANYTIME_CLIENT_API_KEY")
+        return key_header(given)
+
+    @property
     def options(self) -> dict[str, float | str]:
         given = {"operating_point": self.operating_point, "max_exit": self.max_exit, "model": self.model}
         return {name: value for name, value in given.items() if value is not None}
@@ -146,7 +157,7 @@ def bench(asked: Bench) -> None:
     """Raises Unreachable, ValueError for a server or a model that is none, OSError for a file; exits with 1 where
     nothing was answered.
     """
-    models = served(asked.url)
+    models = served(asked.url, asked.headers)
     model = chosen(models, asked.model)
     contents = [path.read_bytes() for path in asked.images] or [noise(**model["input"])]
     console, runs = Console(stderr=True), list[dict[str, Any]]()
@@ -175,7 +186,8 @@ def bench(asked: Bench) -> None:
 
 def measure(asked: Bench, contents: Sequence[bytes], budget_ms: float) -> tuple[dict[str, Any] | None, bool]:
     """The figures with this budget, none if it was stopped before there were any; whether it was stopped."""
-    target = anytime(asked.url, budget_ms / 1000, **asked.options)
+    plain = anytime(asked.url, budget_ms / 1000, **asked.options)
+    target = replace(plain, headers={**plain.headers, **asked.headers})
 
     async def whole() -> tuple[Result, float]:
         run = asked.run(target.url, [target.request(content) for content in contents])
@@ -208,18 +220,18 @@ def finite(value: float) -> float | None:
 def document(asked: Bench, models: Mapping[str, Mapping[str, Any]], runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "settings": asked.model_dump(mode="json", exclude={"json_file", "budget_ms"}),
+        "settings": asked.model_dump(mode="json", exclude={"json_file", "budget_ms", "api_key"}),
         "models": {name: model["version"] for name, model in models.items()},
         "runs": runs,
     }
 
 
-def served(url: str) -> dict[str, dict[str, Any]]:
+def served(url: str, headers: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """What the server says of its models, by name. Raises Unreachable; ValueError where it is no anytime server."""
     path = f"{url}/models"
     try:
         # As the load is sent: by no proxy, and with the certificates that the system trusts.
-        response = httpx.get(path, trust_env=False, verify=ssl.create_default_context())
+        response = httpx.get(path, headers=headers, trust_env=False, verify=ssl.create_default_context())
     except (httpx.RequestError, httpx.InvalidURL) as error:
         raise Unreachable(f"{url} cannot be reached: {error}") from error
     try:

@@ -22,6 +22,7 @@ from anytime_client.conversation import (
     Wait,
     converse,
     explained,
+    key_header,
     timeout,
 )
 
@@ -34,9 +35,19 @@ Answer = Prediction | ServerError | Unreachable | OSError
 class Client:
     """A pool of connections to one server; a context manager. May be shared by threads."""
 
-    def __init__(self, url: str = URL, *, options: Options | None = None, http: httpx.Client | None = None) -> None:
-        """`options`: those of calls that give none. `http`: to send with, for its certificates, proxies and headers."""
+    def __init__(
+        self,
+        url: str = URL,
+        *,
+        options: Options | None = None,
+        api_key: str | None = None,
+        http: httpx.Client | None = None,
+    ) -> None:
+        """`options`: those of calls that give none. `http`: to send with, for its certificates, proxies and headers, to
+        which the key is added.
+        """
         self.url, self.options, self.http = url.rstrip("/"), options or Options(), http or httpx.Client()
+        self.http.headers.update(key_header(api_key))
 
     def predict(self, image: Image, options: Options | None = None) -> Prediction:
         """Raises Refused, ServerError or Unreachable; OSError for a file that cannot be read."""
@@ -113,9 +124,15 @@ class AsyncClient:
     """The same for asyncio."""
 
     def __init__(
-        self, url: str = URL, *, options: Options | None = None, http: httpx.AsyncClient | None = None
+        self,
+        url: str = URL,
+        *,
+        options: Options | None = None,
+        api_key: str | None = None,
+        http: httpx.AsyncClient | None = None,
     ) -> None:
         self.url, self.options, self.http = url.rstrip("/"), options or Options(), http or httpx.AsyncClient()
+        self.http.headers.update(key_header(api_key))
 
     async def predict(self, image: Image, options: Options | None = None) -> Prediction:
         """Raises Refused, ServerError or Unreachable; OSError for a file that cannot be read."""

@@ -231,6 +231,10 @@ class Events:
         )
 
 
+def key_header(api_key: str | None) -> dict[str, str]:
+    return {} if api_key is None else {"X-API-Key": api_key}
+
+
 @contextmanager
 def answers_only() -> Iterator[None]:
     """Whatever answers 200 and says something else is no server of this kind."""

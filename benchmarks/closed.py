@@ -40,14 +40,19 @@ class Answered:
 
 def ask_all(url: str, path: str, contents: Sequence[bytes], clients: int) -> Answered:
     """POST every content once. Raises RuntimeError with the first answer that is not a 200."""
+    target = Target("closed loop", url, path)
+    return send_all(url, [target.request(content) for content in contents], clients)
+
+
+def send_all(url: str, requests: Sequence[bytes], clients: int) -> Answered:
+    """Send every request, whole as it goes over the wire, once. Raises RuntimeError likewise."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(asking(Target("closed loop", url, path), contents, clients))
+        return runner.run(sending(url, requests, clients))
 
 
-async def asking(target: Target, contents: Sequence[bytes], clients: int) -> Answered:
-    if not contents:
+async def sending(url: str, requests: Sequence[bytes], clients: int) -> Answered:
+    if not requests:
         return Answered([], [])
-    requests = [target.request(content) for content in contents]
     bodies, ended = [b""] * len(requests), [0.0] * len(requests)
     left, done = len(requests), asyncio.get_running_loop().create_future()
 
@@ -62,7 +67,7 @@ async def asking(target: Target, contents: Sequence[bytes], clients: int) -> Ans
         elif left == 0:
             done.set_result(None)
 
-    pool = Pool(target.url, clients, finished, time.perf_counter)
+    pool = Pool(url, clients, finished, time.perf_counter)
     for _ in range(clients):
         pool.open()
     await asyncio.gather(*pool.opening)

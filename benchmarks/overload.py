@@ -50,7 +50,7 @@ def main() -> None:
     after = recovery(runs[RECOVERY], normal)
     print(f"1× is {last.per_second:.0f}/s, always the last exit\n\n{tables.loads(rows)}\n")
     for name, row in rows.items():
-        print(f"{name}: {compared(row)}")
+        print(f"{name}: {tables.foretold(row)}")
     print(f"median at 1×: {normal * 1000:.1f} ms; after the overload: {after}")
     plots.compare({"anytime": [rows[name] for name in MULTIPLES]}, report.RESULTS / "overload.png")
     figures = {
@@ -85,12 +85,6 @@ def foretold(model: Path, pictures: Pictures, plan: dict[str, Times]) -> dict[st
         return simulate([Arbiter({metadata.id: scheduler})], {metadata.id: load}, np.random.default_rng(0))[metadata.id]
 
     return {name: simulated(schedule).summary(seconds(name), metadata.depths) for name, schedule in plan.items()}
-
-
-def compared(row: dict[str, Any]) -> str:
-    """Measured and simulated, in per cent."""
-    pairs = ((key, row[key], row["simulated"][key]) for key in ("attainment", "accuracy"))
-    return ", ".join(f"{key} {tables.percent(real)}, simulated {tables.percent(told)}" for key, real, told in pairs)
 
 
 def seconds(name: str) -> float:

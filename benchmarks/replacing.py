@@ -3,7 +3,8 @@
 `python -m benchmarks.replacing [TIMES]`: clients ask without a pause, first for a while of a model that is left alone,
 then while its file is replaced and loaded, again and again. Versions are int8 and fp32 in turn, so that features of one
 fit no stage of the other, and each has labels of its own. Memory goes up and down by what a replacement reads and
-frees: the median of the last few is compared with that of the first few, which set the level, and with the size before.
+frees: the median of the last few is compared with that of the first few, and the size a while after all, with the same
+precision served as before, with the size before.
 """
 
 import json
@@ -38,6 +39,7 @@ class Seen:
     """What clients were told. `elapsed`: ms by their own clock."""
 
     statuses: Counter[str] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
     late: int = 0
     stale: int = 0
     mixed: int = 0
@@ -47,6 +49,7 @@ class Seen:
         ordered = sorted(self.elapsed)
         return {
             "answers_by_status": dict(self.statuses),
+            "errors": self.errors,
             "late": self.late,
             "late_share": round(self.late / len(ordered), 5),
             "median_ms": round(ordered[len(ordered) // 2], 2),
@@ -86,6 +89,8 @@ class Clients:
                     seen.late += elapsed > BUDGET_MS
                     seen.stale += int(version) < ready
                     seen.mixed += any(each["label"].split()[-1] != version for each in answer["top"])
+                else:
+                    seen.errors.append(response.text)
 
     def stop(self) -> None:
         self._ends.set()
@@ -100,7 +105,7 @@ def main() -> None:
         write(path, 0)
         versions = [write(Path(waiting) / f"{number}.onnx", number) for number in range(1, times + 1)]
         with Server("--model", folder, "--no-watch", "--model-control") as server:
-            clients, sizes = Clients(server.url), {}
+            clients, sizes = Clients(server.url), dict[int, float]()
             try:
                 time.sleep(WARM_SECONDS)
                 calm = clients.seen = Seen()
@@ -114,18 +119,20 @@ def main() -> None:
                     server.client.post("/v2/repository/models/fashion-mnist/load", timeout=600).raise_for_status()
                     clients.ready = number
                     sizes[number] = resident_mb(server.process.pid)
+                time.sleep(CALM_SECONDS)
+                after = resident_mb(server.process.pid)
             finally:
                 clients.stop()
-    after = list(sizes.values())[1:]
-    first, last = statistics.median(after[:FEW]), statistics.median(after[-FEW:])
+    meanwhile = list(sizes.values())[1:]
+    first, last = statistics.median(meanwhile[:FEW]), statistics.median(meanwhile[-FEW:])
     figures = {
         "replaced": times,
         "budget_ms": BUDGET_MS,
         "left_alone": calm.figures(),
         "while_replaced": replaced.figures(),
-        "resident_mb": sizes,
-        "ratio": round(last / first, 3),
-        "ratio_to_before": round(last / sizes[0], 3),
+        "resident_mb": sizes | {"after": after},
+        "last_few_to_first_few": round(last / first, 3),
+        "after_to_before": round(after / sizes[0], 3),
     }
     report.save("replacing", figures)
 

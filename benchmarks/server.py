@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,14 +19,14 @@ STARTED = re.compile(r"Uvicorn running on (http://\S+)")
 
 class Server:
     """`python -m service` with the given flags, at `url`; `client` speaks to it. It serves Fashion-MNIST, of which the
-    pictures are, unless the flags name a model.
+    pictures are, unless the flags name a model. `tree`: another checkout, whose server it is.
     """
 
-    def __init__(self, *flags: str) -> None:
+    def __init__(self, *flags: str, tree: Path | None = None) -> None:
         if "--model" not in flags:
             flags = ("--model", str(INT8_MODEL), *flags)
         command = [sys.executable, "-m", "service", "--port", "0", *flags]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tree)
         self.log: list[str] = []
         assert self.process.stderr is not None
         for line in self.process.stderr:

@@ -48,6 +48,12 @@ def refusals(figures: Mapping[str, Any]) -> str:
     return ", ".join(f"{status}: {percent(count / figures['sent'])}" for status, count in refused.items()) or NONE
 
 
+def foretold(figures: Mapping[str, Any]) -> str:
+    """Measured beside `simulated`."""
+    pairs = ((key, figures[key], figures["simulated"][key]) for key in ("attainment", "accuracy"))
+    return ", ".join(f"{key} {percent(measured)}, simulated {percent(told)}" for key, measured, told in pairs)
+
+
 def percent(share: float | None) -> str:
     return NONE if share is None else f"{share * 100:.1f} %"
 

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic_settings import CliApp
 
+from service import logs
 from service.app import create_app
 from service.descriptors import most_connections
 from service.errors import ServiceError
@@ -130,6 +131,7 @@ def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
         port=settings.port,
         http=cast(type[Connection], partial(Connection, door=app.state.door, watch=app.state.watch)),
         ws="none",
+        log_config=logs.configuration(settings.log_format),
         log_level="info",
         access_log=False,
         proxy_headers=settings.forwarded_allow_ips != "",

@@ -4,6 +4,7 @@ No thread, clock or protocol: times are seconds on the caller's clock.
 """
 
 from bisect import bisect_right, insort
+from collections import deque
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -18,13 +19,14 @@ Item = TypeVar("Item")
 class FrontQueue(Generic[Item]):
     """Earliest deadline first. `each`: seconds that a request keeps the event loop busy, with all that it does between:
     answers and refusals to others. It is measured while somebody waits, and forgotten when nobody does, so that what
-    once was slow refuses nobody for long.
+    once was slow refuses nobody for long; nor does a single turn that something else held up.
     """
 
     def __init__(self) -> None:
         self.each = 0.0
         self._waiting: list[tuple[float, int, Item]] = []
         self._numbers = count()
+        self._recent: deque[float] = deque(maxlen=3)  # seconds of a request in the last turns
         self._last: tuple[float, int] | None = None  # when the last turn began, and how many it read
 
     def __len__(self) -> int:
@@ -45,11 +47,14 @@ class FrontQueue(Generic[Item]):
         """Who is read now, with deadlines. It is asked again as soon as they are."""
         if self._last is not None:
             since, read = self._last
-            spent = (now - since) / read
-            self.each += (spent - self.each) / LATELY if self.each else spent
+            self._recent.append((now - since) / read)
+        if len(self._recent) > 1:
+            typical = sorted(self._recent)[(len(self._recent) - 1) // 2]
+            self.each += (typical - self.each) / LATELY if self.each else typical
         many = min(len(self._waiting), max(1, int(SLICE / self.each)) if self.each else 1)
         first, self._waiting = self._waiting[:many], self._waiting[many:]
         self._last = (now, many) if many else None
         if not many:
             self.each = 0.0
+            self._recent.clear()
         return [(deadline, item) for deadline, _, item in first]

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -13,17 +13,21 @@ from fastapi_offline import FastAPIOffline
 
 from decoding import Limits
 from service import __version__
+from service.access import Gate
 from service.calibration import Calibration
 from service.decoder import Decoder
 from service.engine import Engine, Network
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.model import Model
-from service.protocols import failures, models, operations, predict, stream
+from service.protocols import failures, models, operations, predict, spans, stream
+from service.protocols.access import Access
 from service.protocols.bodies import BodyLimits
 from service.protocols.connections import ConnectionLimits
 from service.protocols.door import Door
+from service.protocols.entrance import Entrance
 from service.protocols.front import Front
+from service.protocols.journal import Journal
 from service.protocols.timing import RequestTiming
 from service.protocols.v2.http import repository as v2_repository
 from service.protocols.v2.http import routes as v2
@@ -31,6 +35,7 @@ from service.protocols.watch import Watch
 from service.registry import Models
 from service.replies import ReplyBridge
 from service.repository import Repository
+from service.rotation import follow
 from service.runtime.gpu import device_of, open_stages
 from service.runtime.stages import default_threads
 from service.scheduler import Scheduler
@@ -61,8 +66,13 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         return open_model(variant, source.device, settings, engine, metrics, delivery)
 
     registry, lifecycle = Models(map(opened, source.load()), settings.default_model), Lifecycle()
-    default_budget = None if settings.default_budget_ms is None else settings.default_budget_ms / 1000
-    door = Door(registry, metrics, delivery, default_budget, settings.max_queue, clock)
+    budgets = settings.budgets
+    keys, journal = settings.key_source, Journal(clock) if settings.access_log else None
+    gate = None if keys is None else Gate(keys.read(), clock)
+    entrance = None if gate is None else Entrance(gate, settings.root_path, settings.open_metrics)
+    door = Door(
+        registry, metrics, delivery, budgets.default, settings.max_queue, clock, budgets.most, entrance, journal
+    )
     front = Front(
         registry,
         lifecycle,
@@ -70,7 +80,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         clock,
         BodyLimits(settings.max_body_bytes, settings.max_images),
         door,
-        default_budget,
+        budgets,
         settings.trust_request_start,
     )
 
@@ -86,14 +96,15 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         thread = threading.Thread(target=work, args=(engine, lifecycle, on_failure), name="engine", daemon=True)
         thread.start()
         await repository.start()
-        watching = asyncio.create_task(repository.watch()) if settings.watch else None
+        watching = [asyncio.create_task(repository.watch())] if settings.watch else []
+        if gate is not None and keys is not None and keys.path is not None:
+            watching.append(asyncio.create_task(follow(gate, keys, keys.path)))
         lifecycle.ready = True
         yield
         lifecycle.ready = False
-        if watching:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+        for each in watching:
+            each.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
         engine.close()
         await asyncio.to_thread(thread.join)
 
@@ -108,22 +119,31 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         description="Image classification within the time it is given: the answer comes from the first exit of the "
         "network that is sure enough, or from the deepest one that the latency budget allows.",
         lifespan=lifespan,
-        # /metrics is there; nothing is sent from here, nor looked for at every request.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        telemetry=spans.configuration(settings.tracing),
     )
     app.state.lifecycle, app.state.door = lifecycle, door
     app.state.watch = Watch(connection_limits(settings), metrics, clock, settings.forwarded_allow_ips)
+    # Routes are tried in this order: those first that are asked most.
     predict.add_routes(app, front)
+    v2.add_routes(app, front, max_images=settings.max_queue)
     stream.add_routes(app, front)
     models.add_routes(app, front)
-    v2.add_routes(app, front, max_images=settings.max_queue)
     v2_repository.add_routes(app, front, repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.registry)
     operations.prepare_documentation(app)
     failures.add_handlers(app, metrics)
-    app.state.grpc = None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics)
+    app.state.grpc = (
+        None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics, gate, journal)
+    )
+    if entrance is not None:
+        app.add_middleware(Access, entrance=entrance, refused=metrics.observe_refusal)
     app.add_middleware(
-        RequestTiming, clock=clock, observe=metrics.observe_response, default_model=lambda: registry.default or ""
+        RequestTiming,
+        clock=clock,
+        observe=metrics.observe_response,
+        default_model=lambda: registry.default or "",
+        journal=journal,
+        spans=settings.tracing,
     )
     return app
 
@@ -142,14 +162,16 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def grpc_server(settings: Settings, port: int, front: Front, metrics: Metrics) -> "InferenceServer":
+def grpc_server(
+    settings: Settings, port: int, front: Front, metrics: Metrics, gate: Gate | None, journal: Journal | None
+) -> "InferenceServer":
     """Raises ValueError where gRPC is not installed."""
     try:
         from service.protocols.v2.grpc.server import InferenceServer
         from service.protocols.v2.grpc.service import InferenceService
     except ModuleNotFoundError as error:
         raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed") from error
-    service = InferenceService(front, metrics, max_images=settings.max_queue)
+    service = InferenceService(front, metrics, settings.max_queue, gate, journal, settings.tracing)
     limits, idle = connection_limits(settings), settings.grpc_idle_timeout_ms / 1000
     return InferenceServer(service, settings.host, port, settings.max_body_bytes, limits, idle)
 

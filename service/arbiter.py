@@ -52,33 +52,39 @@ class Arbiter:
     def idle(self) -> bool:
         return all(scheduler.idle for scheduler in self.schedulers.values())
 
-    def admit(self, job: Job, now: float) -> None:
-        """Raises QueueFull, or Overloaded where exit 1 would be late for this job or, by it, for another one."""
-        scheduler, start = self.schedulers[job.model], max(now, self.busy_until)
+    def admit(self, jobs: Sequence[Job], now: float) -> None:
+        """Jobs of one model and one deadline, all or none. Raises QueueFull, or Overloaded where exit 1 would be late
+        for one of them or, by them, for another one.
+        """
+        model, deadline = jobs[0].model, jobs[0].deadline
+        scheduler, start = self.schedulers[model], max(now, self.busy_until)
         for each in self.schedulers.values():
             each.defer_late(start)
         if self._shared:
-            self.demands[job.model].add(scheduler.times.seconds(1, 1, now), job.deadline - now, now)
-        if len(scheduler.fresh) >= scheduler.max_queue:
+            for _ in jobs:
+                self.demands[model].add(scheduler.times.seconds(1, 1, now), deadline - now, now)
+        if len(scheduler.fresh) + len(jobs) > scheduler.max_queue:
             clear = self._clear(scheduler, start, now)
-            raise QueueFull(f"{scheduler.max_queue} jobs are waiting already; try again later", retry_after=clear)
-        # No load makes it late where the engine is idle, and only running a job shows whether what was measured holds.
-        welcome = self.idle and start == now
-        place = scheduler.enter(job, now)
-        if welcome or math.isinf(job.deadline):
+            raise QueueFull(f"{len(scheduler.fresh)} jobs are waiting already; try again later", retry_after=clear)
+        # No load makes one late where the engine is idle, and only running it shows whether what was measured holds.
+        welcome = self.idle and start == now and len(jobs) == 1
+        place, *_ = [scheduler.enter(job, now) for job in jobs]
+        if welcome or math.isinf(deadline):
             return
-        late, beyond = self._late(start, now), self._beyond_share(job.model, start, now)
+        late, beyond = self._late(start, now), self._beyond_share(model, start, now)
         if not late and not beyond:
             return
         clear = self._clear(scheduler, start, now)
-        scheduler.fresh.remove(place)
-        if late > self._late(start, now) or beyond > self._beyond_share(job.model, start, now):
+        scheduler.fresh.remove(place, len(jobs))
+        if late > self._late(start, now) or beyond > self._beyond_share(model, start, now):
+            who = "this job, which has" if len(jobs) == 1 else f"one of these {len(jobs)} jobs, which have"
             raise Overloaded(
-                f"exit 1 would be late for this job, which has {(job.deadline - now) * 1000:.1f} ms left, or, because "
-                f"of it, for one of the {self._fresh} that wait; the queue takes {clear * 1000:.1f} ms",
+                f"exit 1 would be late for {who} {(deadline - now) * 1000:.1f} ms left, or, because of it, for one of "
+                f"the {self._fresh} that wait; the queue takes {clear * 1000:.1f} ms",
                 retry_after=clear,
             )
-        scheduler.fresh.add(job)
+        for job in jobs:
+            scheduler.fresh.add(job)
 
     def abort(self, job: Job) -> None:
         """The client has left: wherever the job waits, its place is free."""

@@ -63,13 +63,15 @@ class Engine:
         """After its last job: forget a model. The future is done when its memory is free."""
         return self._between_batches(self._removal(model))
 
-    def submit(self, job: Job) -> None:
-        """Admit a job. Raises QueueFull or Overloaded, or NotReady once closed."""
+    def submit(self, *jobs: Job) -> None:
+        """Admit jobs of one model and one deadline, all or none. Raises QueueFull or Overloaded, or NotReady once
+        closed.
+        """
         with self._changed:
             if self._closed:
                 raise NotReady("the server is shutting down; send the request to another one")
-            self.arbiter.admit(job, self.clock())
-            self._unanswered.add(job)
+            self.arbiter.admit(jobs, self.clock())
+            self._unanswered.update(jobs)
             self._changed.notify()
 
     def abort(self, job: Job) -> None:

@@ -4,12 +4,13 @@ ServiceError
 ├── ArtifactError                      the artifact cannot be served; stops the start
 └── RequestError                       the client is told `code` and the message
     ├── EmptyBody              400     BadForm 400     BadEncoding 400
+    ├── Unauthorized           401 *
     ├── UnknownModel           404
     ├── HeadTimeout            408     BodyTimeout 408
     ├── ImageTooLarge          413     BodyTooLarge 413
     ├── NotAnImage             415     UnsupportedFormat 415     UnsupportedBody 415     UnsupportedEncoding 415
     ├── InvalidParameter       422     BudgetMissing 422     BudgetTooSmall 422 *
-    ├── QueueFull              429 *   TooManyPipelined 429
+    ├── QueueFull              429 *   RateLimited 429 *     TooManyAtOnce 429 *
     ├── HeadTooLarge           431
     ├── EngineFailed           500
     └── NotReady               503 *   Overloaded 503 *   TooManyConnections 503
@@ -47,8 +48,8 @@ class RequestError(ServiceError):
 
 
 def whole_ms(seconds: float) -> int:
-    """Rounded up, and at least 1, so that nobody tries again too early."""
-    return max(1, math.ceil(1000 * seconds))
+    """Rounded up, and at least 1, so that nobody tries again too early; whole ms stay as they are."""
+    return max(1, math.ceil(round(1000 * seconds, 6)))
 
 
 class EmptyBody(RequestError):
@@ -61,6 +62,12 @@ class BadForm(RequestError):
 
 class BadEncoding(RequestError):
     code = "bad_encoding"
+
+
+class Unauthorized(RequestError):
+    status = 401
+    code = "unauthorized"
+    refusal = True
 
 
 class UnknownModel(RequestError):
@@ -134,6 +141,22 @@ class BudgetTooSmall(RequestError):
 class QueueFull(RequestError):
     status = 429
     code = "queue_full"
+    refusal = True
+
+
+class RateLimited(RequestError):
+    """Whoever asks has had as many requests lately as they may."""
+
+    status = 429
+    code = "rate_limited"
+    refusal = True
+
+
+class TooManyAtOnce(RequestError):
+    """Whoever asks has as many requests under way as they may."""
+
+    status = 429
+    code = "too_many_at_once"
     refusal = True
 
 

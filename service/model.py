@@ -1,6 +1,7 @@
 """One version of a model as it is served: what may be asked of it, and the way to its engine; values in and out."""
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,11 +110,14 @@ class Model:
         point, thresholds = self._thresholds(ask)
         return Terms(ask.arrival, ask.budget, point, thresholds, self._max_exit(ask.max_exit), ask.spent)
 
-    def submit(self, image: Tensor, terms: Terms, reply: Reply) -> Job:
-        """`image`: C×H×W, normalised. Raises RequestError where it is refused."""
-        job = Job(self.metadata.id, image, terms.deadline, terms.thresholds, terms.max_exit, reply)
-        self.engine.submit(job)
-        return job
+    def submit(self, images: Sequence[Tensor], terms: Terms, replies: Sequence[Reply]) -> list[Job]:
+        """`images`: each C×H×W, normalised. All are admitted, or none: raises RequestError where they are refused."""
+        jobs = [
+            Job(self.metadata.id, image, terms.deadline, terms.thresholds, terms.max_exit, reply)
+            for image, reply in zip(images, replies, strict=True)
+        ]
+        self.engine.submit(*jobs)
+        return jobs
 
     def abort(self, job: Job) -> None:
         """Nobody waits for the job any more."""

@@ -29,8 +29,8 @@ class Queue:
         del self.jobs[:count], self.due_times[:count]
         return drawn
 
-    def remove(self, place: int) -> None:
-        del self.jobs[place], self.due_times[place]
+    def remove(self, place: int, count: int = 1) -> None:
+        del self.jobs[place : place + count], self.due_times[place : place + count]
 
 
 Stopped = tuple[Job, Reason]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
 from service.errors import RequestError
 from service.jobs import Job, Outcome
@@ -25,6 +26,53 @@ class FinalOutcome:
             self.future.set_result(outcome)
         else:
             self.future.set_exception(outcome)
+
+
+TimedOutcome = tuple[Outcome, float]
+"""An outcome, and when it came."""
+
+
+class JobFailed(Exception):
+    """The `error` of one job of a group, by its `index`."""
+
+    def __init__(self, index: int, error: RequestError) -> None:
+        super().__init__(index, error)
+        self.index, self.error = index, error
+
+
+class Group:
+    """The last outcomes of jobs that belong together as one future, or the first JobFailed."""
+
+    def __init__(self, count: int, clock: Callable[[], float]) -> None:
+        self.future: asyncio.Future[list[TimedOutcome]] = asyncio.get_running_loop().create_future()
+        self.replies = [GroupReply(self, index) for index in range(count)]
+        self._clock = clock
+        self._came: dict[int, TimedOutcome] = {}
+
+    def put(self, index: int, outcome: Outcome | RequestError) -> None:
+        if self.future.done():
+            return
+        if not isinstance(outcome, Outcome):
+            self.future.set_exception(JobFailed(index, outcome))
+            return
+        self._came[index] = outcome, self._clock()
+        if len(self._came) == len(self.replies):
+            self.future.set_result([self._came[each] for each in range(len(self.replies))])
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReply:
+    """That of one job."""
+
+    group: Group
+    index: int
+    wants_all: bool = False
+
+    def done(self) -> bool:
+        return self.group.future.done()
+
+    def put(self, outcome: Outcome | RequestError) -> None:
+        self.group.put(self.index, outcome)
 
 
 class EveryOutcome:

@@ -176,7 +176,7 @@ class Scheduler:
         for _ in range(self.waiting - self.max_queue):
             last = max(filter(None, self.queues[1:]), key=lambda queue: queue.due_times[-1])
             stopped.append((last.jobs[-1], Reason.LOAD))
-            last.remove(-1)
+            last.remove(len(last) - 1)
         return stopped
 
     def work(self, now: float) -> list[tuple[Sequence[float], float]]:

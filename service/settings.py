@@ -1,10 +1,14 @@
 """Every setting of the server: from flags, else from `ANYTIME_*` in the environment, else its default."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, CliSuppress, SettingsConfigDict
+
+from service.access import KeyLimits, KeySource
+from service.budgets import Budgets
 
 EMBEDDED_MODELS = Path(__file__).resolve().parent / "models"
 EMBEDDED_DEFAULT = "cifar100"
@@ -50,6 +54,40 @@ class Settings(BaseSettings):
         description="origins, separated by commas, whose pages may ask from a browser, such as "
         "https://example.org; * for any. None unless given",
     )
+    api_keys_file: Path | None = Field(
+        None,
+        description="file of API keys, a line name:key each; every request but for health then needs one, as X-API-Key "
+        "or Authorization: Bearer. Behind a key its own limits may stand, as rate=10 burst=20 concurrency=4. The file "
+        "is read again when it changes. Keys are also taken from ANYTIME_API_KEY in the environment, as key or "
+        "name:key, separated by commas",
+    )
+    api_key: CliSuppress[SecretStr] = Field(SecretStr(""), description="API keys; only in the environment")
+    open_metrics: bool = Field(False, description="/metrics needs no API key, as health never does")
+    rate_limit: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="most requests per second of each API key; more are refused with 429",
+    )
+    rate_burst: int | None = Field(
+        None, ge=1, description="how many of them may come at once; default: those of one second"
+    )
+    max_concurrency: int | None = Field(
+        None, ge=1, description="most requests of each API key that are answered at a time; more are refused with 429"
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text for people, or a JSON document a line; on standard error"
+    )
+    access_log: bool = Field(
+        False,
+        description="log each request: status, time, how it was answered, the name of its API key; never a key or a "
+        "picture",
+    )
+    tracing: bool = Field(
+        False,
+        description="a span of OpenTelemetry for each request, sent as OTEL_* in the environment says; needs the extra "
+        "'otel'",
+    )
     model: Path = Field(
         EMBEDDED_MODELS, description="an artifact, or a folder of them, all served; default: the embedded ones"
     )
@@ -76,6 +114,15 @@ class Settings(BaseSettings):
         None,
         gt=0,
         description="latency budget, in ms, of a request that names none; without it such a request is refused",
+    )
+    min_budget_ms: Milliseconds = Field(
+        0, ge=0, description="shortest latency budget, in ms, that a request may ask for; less is refused with 422"
+    )
+    max_budget_ms: Milliseconds | None = Field(
+        None,
+        gt=0,
+        description="longest latency budget, in ms: who asks for more, or for no limit, has this one, and the answer "
+        "says so",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
@@ -179,3 +226,39 @@ class Settings(BaseSettings):
         if self.default_model is None and self.model.resolve() == EMBEDDED_MODELS:
             self.default_model = EMBEDDED_DEFAULT
         return self
+
+    @model_validator(mode="after")
+    def budgets_agree(self) -> Self:
+        least, most, default = self.min_budget_ms, self.max_budget_ms, self.default_budget_ms
+        if most is not None and least > most:
+            raise ValueError(f"min_budget_ms {least:g} is more than max_budget_ms {most:g}")
+        if default is not None and not least <= default <= (math.inf if most is None else most):
+            raise ValueError(f"default_budget_ms {default:g} is not between min_budget_ms and max_budget_ms")
+        return self
+
+    @model_validator(mode="after")
+    def limits_have_keys(self) -> Self:
+        limited = [name for name in ("rate_limit", "max_concurrency") if getattr(self, name) is not None]
+        if limited and self.key_source is None:
+            raise ValueError(f"{limited[0]} is a limit of each API key, and there are none: give --api-keys-file")
+        if self.rate_burst is not None and self.rate_limit is None:
+            raise ValueError("rate_burst says how much of rate_limit may come at once, which is not given")
+        return self
+
+    @property
+    def key_source(self) -> KeySource | None:
+        """None where nobody needs a key."""
+        listed = self.api_key.get_secret_value()
+        if not listed and self.api_keys_file is None:
+            return None
+        limits = KeyLimits(rate=self.rate_limit, burst=self.rate_burst, concurrency=self.max_concurrency)
+        return KeySource(listed, self.api_keys_file, limits)
+
+    @property
+    def budgets(self) -> Budgets:
+        default, most = self.default_budget_ms, self.max_budget_ms
+        return Budgets(
+            None if default is None else default / 1000,
+            self.min_budget_ms / 1000,
+            math.inf if most is None else most / 1000,
+        )

@@ -1,18 +1,19 @@
 """Which artifacts of a folder are served: of each network, those in the precision that is made for the device."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from service import artifact
+from service import artifact, reading
 from service.artifact import Artifact, Metadata
 from service.errors import ArtifactError
 
 Precision = Literal["fp32", "int8", "fp16"]
 PREFERRED: dict[str, Sequence[Precision]] = {"cpu": ("int8", "fp32", "fp16"), "cuda": ("fp16", "fp32", "int8")}
 """By device, the best first."""
+Load = Callable[[Path], Artifact]
 Stamp = tuple[str, int, int, int]
 """Of a file: name, inode, size, time of its last change."""
 
@@ -30,7 +31,7 @@ class Variant:
 
     def read(self) -> Artifact:
         """Raises ArtifactError where the file can no longer be read, or is another one by now."""
-        read = self.artifact or artifact.load(self.path)
+        read = self.artifact or reading.load(self.path)
         if read.metadata != self.metadata:
             raise ArtifactError(f"{self.path}: changed while it was read")
         return read
@@ -62,14 +63,14 @@ class Source:
         return found
 
     def load(self) -> list[Variant]:
-        """What to serve, older versions first. Raises ArtifactError for the first file that cannot be."""
-        found, problems = self.scan()
+        """What to serve, older versions first, read in this process. Raises ArtifactError for the first that cannot."""
+        found, problems = self.scan(artifact.load)
         for problem in problems.values():
             raise ArtifactError(problem)
         return found
 
-    def scan(self) -> tuple[list[Variant], dict[Path, str]]:
-        """The same of those that can be served, and for the others, by file, why not."""
+    def scan(self, load: Load = reading.load) -> tuple[list[Variant], dict[Path, str]]:
+        """The same of those that can be served, and for the others, by file, why not. `load`: how a file is read."""
         files = self.files()
         if not files:
             return [], {self.path: f"{self.path}: the folder has no .onnx file"}
@@ -79,7 +80,7 @@ class Source:
         problems: dict[Path, str] = {}
         for file in files:
             try:
-                read.append(self._variant(file))
+                read.append(self._variant(file, load))
                 check_version(read)
             except ArtifactError as error:
                 problems[file] = str(error)
@@ -97,14 +98,14 @@ class Source:
             chosen += [replace(each, variants=by_precision) for each in matching]
         return sorted(chosen, key=lambda variant: variant.metadata.date), problems
 
-    def _variant(self, file: Path) -> Variant:
+    def _variant(self, file: Path, load: Load) -> Variant:
         try:
             now = stamp(file)
         except OSError as error:
             raise ArtifactError(f"{file}: cannot be read: {error.strerror}") from error
         if metadata := self._known.get(now):
             return Variant(file, metadata)
-        read = artifact.load(file)
+        read = load(file)
         self._known[now] = read.metadata
         return Variant(file, read.metadata, read)
 

@@ -40,9 +40,10 @@ class Fifo:
     def idle(self) -> bool:
         return not self.queue and not self.batch
 
-    def admit(self, job: Job, now: float) -> None:
-        job.admitted = now
-        self.queue.append(job)
+    def admit(self, jobs: Sequence[Job], now: float) -> None:
+        for job in jobs:
+            job.admitted = now
+        self.queue.extend(jobs)
 
     def schedule(self, now: float) -> ScheduledBatch:
         refused: list[tuple[Job, Reason]] = []

@@ -27,7 +27,7 @@ class Policy(Protocol):
     def waiting(self) -> int: ...
     @property
     def idle(self) -> bool: ...
-    def admit(self, job: Job, now: float) -> None: ...
+    def admit(self, jobs: Sequence[Job], now: float) -> None: ...
     def schedule(self, now: float) -> ScheduledBatch: ...
     def complete_stage(
         self, batch: ScheduledBatch, confidences: Sequence[float], seconds: float, now: float
@@ -147,7 +147,7 @@ class Replica:
 
     def submit(self, job: Job, now: float) -> None:
         """Raises RequestError where the policy refuses."""
-        self.policy.admit(job, now)
+        self.policy.admit([job], now)
         if self.end == math.inf:
             self.begin(now)
 

@@ -7,14 +7,16 @@ from functools import partial
 from typing import Any, cast
 
 import httptools
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.access import Pass
 from service.errors import HeadTimeout, HeadTooLarge, RequestError, TooManyConnections
+from service.protocols.account import REQUEST_ID, glanced
 from service.protocols.bodies import LATE
 from service.protocols.connections import Phase
 from service.protocols.door import PREDICTION, Arrived, Door, is_whole_prediction
-from service.protocols.refusals import farewell, in_v2, refusal, written
+from service.protocols.refusals import farewell, in_v2, on_the_wire, refusal
 from service.protocols.watch import Watch
 
 LAST_DATA_RECEIVED = slice(52, 56)
@@ -64,6 +66,9 @@ class Connection(HttpToolsProtocol):
     phase: Phase | None = None
     since = 0.0
     transferred_before = 0
+
+    granted: Pass | None = None
+    """For the request that waits, to be read or to begin."""
 
     def __init__(self, *args: Any, door: Door, watch: Watch, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -138,6 +143,7 @@ class Connection(HttpToolsProtocol):
         may be another one than the latest.
         """
         self.held = self.behind = b""
+        self.forfeit()
         self.watch.open.closed(self)
         if self.running is not None and not self.running.response_complete:
             self.running.disconnected = True
@@ -164,7 +170,12 @@ class Connection(HttpToolsProtocol):
             return  # empty lines before a request mean nothing, nor do they keep a connection open
         if between and not self.flow.write_paused and is_whole_prediction(data):
             self.held, self.whole = data, len(data)
-            door.welcome(Arrived(self.arrived, [data], self.read_held, self.refuse_held))
+            try:
+                self.granted = door.let_in(data)
+            except RequestError as error:
+                self.refuse_held(error)
+            else:
+                door.welcome(Arrived(self.arrived, [data], self.read_held, self.refuse_held))
         elif between and not self.flow.write_paused and not PREDICTION.match(data):
             self.held, self.whole = data, 0
             door.welcome_other(self.read_held, first=data.startswith(HEALTH))
@@ -179,18 +190,34 @@ class Connection(HttpToolsProtocol):
             first = data[: self.whole or PIECE]
             self.read_piece(first)
             self.its_turn = False
+            self.forfeit()
             self.read(data[len(first) :])
 
-    def refuse_held(self, error: type[RequestError], wait_ms: int) -> None:
+    def refuse_held(self, error: RequestError) -> None:
+        key = self.granted.name if self.granted else None
+        self.forfeit()
         data, behind, self.held = self.held[: self.whole], self.held[self.whole :], b""
-        if self.parser is None:
+        if not data or self.parser is None:
             return
+        account = glanced(data)
+        account.key = key
         headers = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        status_line, rest = refusal(error.status, error.code, wait_ms, in_v2(data))
+        headers.append(b"%b: %b\r\n" % (REQUEST_ID, account.request_id))
+        status_line, rest = refusal(error, in_v2(data))
         self.transport.write(b"".join([status_line, *headers, rest]))
+        if self.door.journal is not None:
+            method, path, *_ = data[: data.find(b"\r\n")].decode("latin-1").split()
+            client = self.client and self.client[0]
+            self.door.journal.write(account, client, method, path.partition("?")[0], error.status, self.arrived)
         self.on_response_complete()
         if behind:
             self.data_received(behind)
+
+    def forfeit(self) -> None:
+        """A pass that no request has taken is given back."""
+        if self.granted is not None:
+            self.granted.leave()
+            self.granted = None
 
     def on_response_complete(self) -> None:
         """As uvicorn's, without its timer, and goes on with what has come meanwhile when it is all that is left."""
@@ -299,7 +326,8 @@ class Connection(HttpToolsProtocol):
             return
         self.within = False
         cycle, scope = self.cycle, self.cycle.scope
-        if self.its_turn or self.pipeline or cycle.response_complete or scope["method"] != "POST":
+        sent_away = isinstance(scope["state"].get("verdict"), RequestError)
+        if self.its_turn or self.pipeline or cycle.response_complete or scope["method"] != "POST" or sent_away:
             super().on_message_complete()
             return
         self.withheld = cycle
@@ -309,22 +337,39 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """A request of which nothing is left to come waits for its turn; of others, what comes does."""
         begin, scope = partial(self.begin, cycle, app), cycle.scope
-        if self.its_turn or (scope["method"] == "POST" and cycle.more_body):
+        post = scope["method"] == "POST"
+        sent_away = post and app is self.app and not self.lets_in(scope)
+        if self.its_turn or sent_away or (post and cycle.more_body):
             begin()
-        elif scope["method"] == "POST":
+        elif post:
             self.door.welcome(Arrived(scope["state"]["arrival"], [scope["query_string"], cycle.body], begin))
         else:
             self.door.welcome_other(begin)
 
+    def lets_in(self, scope: HTTPScope) -> bool:
+        """Judged before it waits, so that who may not ask takes nobody's place."""
+        entrance = self.door.entrance
+        if entrance is None:
+            return True
+        verdict = self.granted or entrance.judge(scope)
+        if isinstance(verdict, RequestError):
+            scope["state"]["verdict"] = verdict
+            return False
+        self.granted = verdict
+        return True
+
     def begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if self.parser is not None:
-            self.running = cycle
-            super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)
+        if self.parser is None:
+            return
+        if self.granted is not None:
+            cycle.scope["state"]["verdict"], self.granted = self.granted, None
+        self.running = cycle
+        super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)
 
     def end_with(self, error: RequestError) -> None:
         """Answer what is no request, after the requests before it, and close."""
         self.ending = True
-        cycle, last = self.cycle, farewell(error.status, error.code, str(error), error.retry_after_ms)
+        cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             if cycle is self.withheld:
                 complete(cycle)
@@ -332,13 +377,13 @@ class Connection(HttpToolsProtocol):
                 cycle.on_response = lambda: self.end_with(error)
                 return
             if self.pipeline:
-                self.pipeline[0] = (cycle, cast(ASGI3Application, last))
+                self.pipeline[0] = (cycle, cast(ASGI3Application, farewell(error)))
                 return
             cycle.disconnected = True  # the rest of its body will not come
             cycle.message_event.set()
         self.broken = True
         if cycle is None or cycle.response_complete or not cycle.response_started:
-            self.transport.write(written(last))
+            self.transport.write(on_the_wire(farewell(error)))
         self.transport.close()
 
     @property

@@ -18,7 +18,7 @@ def allow_origins(app: ASGIApp, origins: str) -> ASGIApp:
         allow_origins=[origin.strip() for origin in origins.split(",")],
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["*"],
-        expose_headers=["Retry-After", "Retry-After-Ms", "Inference-Header-Content-Length"],
+        expose_headers=["Retry-After", "Retry-After-Ms", "X-Request-ID", "Inference-Header-Content-Length"],
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from service.jobs import Outcome
 from service.model import Model, Terms
+from service.protocols.account import note
 from service.protocols.front import Front
 from service.replies import EveryOutcome
 from service.runtime.interface import Tensor
@@ -39,13 +40,15 @@ class Deepening:
         unsure = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
         # A slow reader must not be taken for a slow server: what is counted is counted when it comes.
         self.reply = EveryOutcome(lambda outcome: model.answered(outcome, unsure, front.clock()))
-        self.job = front.submit(model, image, unsure, self.reply)
+        (self.job,) = front.submit(model, [image], unsure, [self.reply])
 
     async def __aiter__(self) -> AsyncIterator[Reached]:
         waiting, told = True, 0  # for an exit where one answer would stop; the deepest one told of
         async for outcome in self.reply:
             final = outcome.reason is not None
             sure = final or outcome.confidences[-1] >= self.terms.thresholds[outcome.exit - 1]
+            if final:
+                note(outcome, self.terms)
             yield Reached(outcome, self.clock(), waiting and sure, outcome.exit == told)
             waiting, told = waiting and not sure, outcome.exit
 

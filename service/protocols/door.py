@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from service import policy
+from service.access import Pass
 from service.admission import FrontQueue
 from service.errors import Overloaded, QueueFull, RequestError, whole_ms
 from service.jobs import ModelId
 from service.metrics import Metrics
 from service.model import Model
+from service.protocols.entrance import Entrance
+from service.protocols.journal import Journal
 from service.registry import Models
 from service.scheduler import LATE, PATIENCE
 from service.times import RecentQuantile
@@ -39,14 +42,14 @@ OTHERS_APART = 3
 """Where predictions wait, so many times as long as another request has taken pass before the next one."""
 
 
-Refuse = Callable[[type[RequestError], int], None]
+Refuse = Callable[[RequestError], None]
 
 
 @dataclass(slots=True)
 class Arrived:
     """An unparsed request. `parts`: where a glance finds its budget and, in the first, its model.
 
-    `read` reads it; `refuse` answers it, where that is still possible, with an error and when to try again, in ms.
+    `read` reads it; `refuse` answers it, where that is still possible, with an error.
     `model` is known where it waits.
     """
 
@@ -60,7 +63,8 @@ class Arrived:
 class Door:
     """Where connections bring what has arrived, on the thread of the event loop.
 
-    `crowded`: requests are being read, or wait for it. `max_queue`: most that wait.
+    `crowded`: requests are being read, or wait for it. `max_queue`: most that wait. `entrance`: where keys are
+    needed. `journal`: of those who are refused unread.
     """
 
     def __init__(
@@ -71,20 +75,36 @@ class Door:
         default_budget: float | None,
         max_queue: int,
         clock: Callable[[], float],
+        longest_budget: float = math.inf,
+        entrance: Entrance | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.queue = FrontQueue[Arrived]()
         self.crowded = False
         self.models = models
         self.metrics = metrics
         self.delivery = delivery
-        self.default_budget = PATIENCE if default_budget is None else default_budget
+        self.patience = min(PATIENCE, longest_budget)
+        self.default_budget = self.patience if default_budget is None else default_budget
         self.max_queue = max_queue
         self.clock = clock
+        self.entrance = entrance
+        self.journal = journal
         self._others = deque[Callable[[], None]]()
         self._other_since: float | None = None
         self._others_from = -math.inf
         self._engine_free: dict[ModelId, float] = {}
         self._counters: dict[tuple[type[RequestError], str], tuple[Counter, Counter]] = {}
+
+    def let_in(self, data: bytes) -> Pass | None:
+        """Whoever sends a request, before it waits; nobody asks where there are no keys. Raises RequestError."""
+        if self.entrance is None:
+            return None
+        try:
+            return self.entrance.glance(data)
+        except RequestError as error:
+            self._count(type(error), self.models.default or "")
+            raise
 
     def welcome(self, arrived: Arrived) -> None:
         """Read a request when it is its turn, which is now where nobody else is here, or refuse it."""
@@ -172,7 +192,8 @@ class Door:
         wait = self.queue.wait(deadline)
         if arrived.model is not None:
             wait = max(wait, self._engine_free.get(arrived.model.id, 0.0) - self.clock())
-        refuse(error, whole_ms(wait))
+        wait_ms = whole_ms(wait)
+        refuse(error(f"the requests before this one keep the server busy for {wait_ms} ms", wait_ms / 1000))
 
     def _count(self, error: type[RequestError], model: str) -> None:
         """Looking a series up costs more than counting, so it is done once."""
@@ -190,7 +211,7 @@ class Door:
                 with suppress(ValueError):
                     if value is not None:
                         seconds = float(value[1]) / per_second
-                        return arrived.arrival + min(PATIENCE, seconds)  # not the other way, for NaN
+                        return arrived.arrival + min(self.patience, seconds)  # not the other way, for NaN
         return arrived.arrival + self.default_budget
 
     def _model(self, data: bytes | bytearray) -> Model | None:

@@ -5,12 +5,14 @@ import io
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from PIL import Image
 from starlette.requests import Request
 
+from service.budgets import Budgets
 from service.decoder import Decoder
 from service.errors import Overloaded
 from service.jobs import Job, Outcome, Reply
@@ -20,18 +22,26 @@ from service.protocols import request_start
 from service.protocols.bodies import BodyLimits
 from service.protocols.door import Door
 from service.registry import Models
-from service.replies import FinalOutcome
+from service.replies import FinalOutcome, Group, TimedOutcome
 from service.runtime.interface import Tensor
 
 TRIALS = 20
 
 
+@contextmanager
+def given_up_on_error(model: Model, jobs: Sequence[Job]) -> Iterator[None]:
+    """Also where who waits for them is cancelled."""
+    try:
+        yield
+    except BaseException:
+        for job in jobs:
+            model.abort(job)
+        raise
+
+
 @dataclass(frozen=True)
 class Front:
-    """`default_budget`: seconds, for requests that name none; without it they are refused.
-
-    `trusts_request_start`: a gateway in front says in `X-Request-Start` when it got the request.
-    """
+    """`trusts_request_start`: a gateway in front says in `X-Request-Start` when it got the request."""
 
     models: Models
     lifecycle: Lifecycle
@@ -39,7 +49,7 @@ class Front:
     clock: Callable[[], float]
     limits: BodyLimits
     door: Door
-    default_budget: float | None = None
+    budgets: Budgets
     trusts_request_start: bool = False
 
     def spent(self, request: Request) -> float:
@@ -60,17 +70,19 @@ class Front:
     async def answer(self, model: Model, image: Tensor, terms: Terms) -> Outcome:
         """The answer to an image that is decoded. If it is cancelled, the job is given up. Raises RequestError."""
         reply = FinalOutcome()
-        job = self.submit(model, image, terms, reply)
-        try:
+        with given_up_on_error(model, self.submit(model, [image], terms, [reply])):
             return await reply.future
-        except asyncio.CancelledError:
-            model.abort(job)
-            raise
 
-    def submit(self, model: Model, image: Tensor, terms: Terms, reply: Reply) -> Job:
-        """Raises RequestError where the engine refuses it, which the door then knows."""
+    async def answers(self, model: Model, images: Sequence[Tensor], terms: Terms) -> list[TimedOutcome]:
+        """The same for several, admitted together: all, or the first error. Raises RequestError, or JobFailed."""
+        group = Group(len(images), self.clock)
+        with given_up_on_error(model, self.submit(model, images, terms, group.replies)):
+            return await group.future
+
+    def submit(self, model: Model, images: Sequence[Tensor], terms: Terms, replies: Sequence[Reply]) -> list[Job]:
+        """Raises RequestError where the engine refuses them, which the door then knows."""
         try:
-            return model.submit(image, terms, reply)
+            return model.submit(images, terms, replies)
         except Overloaded as refusal:
             self.door.engine_refused(model.id, min(terms.deadline, self.clock() + (refusal.retry_after or 0.0)))
             raise

@@ -17,6 +17,7 @@ from service.errors import BudgetMissing, InvalidParameter, RequestError, Unknow
 from service.jobs import Outcome
 from service.model import Ask, Model, Terms
 from service.protocols import bodies, foreign
+from service.protocols.account import note
 from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Departed
 from service.protocols.direct import Direct
 from service.protocols.front import Front
@@ -35,6 +36,7 @@ from service.registry import Models
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Error, "description": "Empty body, or a form or an encoding that cannot be read"},
+    401: {"model": Error, "description": "The server needs an API key"},
     408: {"model": Error, "description": "The body did not arrive in time"},
     413: {"model": Error, "description": "Too many bytes or pixels"},
     415: {
@@ -45,7 +47,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         "model": Error,
         "description": "A parameter is missing or out of range, or the budget is below what exit 1 needs",
     },
-    429: {"model": Error, "description": "The queue is full"},
+    429: {"model": Error, "description": "The queue is full, or a limit of the API key is reached"},
     503: {
         "model": Error,
         "description": "Load makes exit 1 late: `Retry-After` says when it would not; or shutting down",
@@ -124,28 +126,29 @@ async def classified(front: Front, model: Model, terms: Terms, content: bytes) -
     """The outcome of one image, counted. Raises RequestError."""
     outcome = await front.classify(model, content, terms)
     model.answered(outcome, terms, front.clock())
+    note(outcome, terms)
     return outcome
 
 
 def agreed(front: Front, request: Request, options: Options) -> tuple[Model, Terms]:
     """The model that a request names, and what it can have of it. Raises RequestError."""
     front.lifecycle.check_ready()
-    budget = granted(options, front.default_budget)
+    budget, spent = asked(options, front.budgets.default), options.spent_ms / 1000 + front.spent(request)
     model = chosen(front.models, options.model)
     request.state.model = model.id.name
     ask = Ask(
         request.state.arrival,
-        budget,
+        front.budgets.granted(budget, spent),
         options.operating_point,
         options.confidence_threshold,
         options.max_exit,
-        options.spent_ms / 1000 + front.spent(request),
+        spent,
     )
     check_top_k(options.top_k, model.metadata)
     return model, model.check(ask)
 
 
-def granted(options: Options, default: float | None) -> float:
+def asked(options: Options, default: float | None) -> float:
     """Latency budget in seconds; infinite for no limit."""
     if options.latency_budget_ms is not None:
         return options.latency_budget_ms / 1000

@@ -5,7 +5,9 @@ from functools import lru_cache
 from fastapi.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service.protocols.failures import error_response, retry_headers
+from service.errors import RequestError
+from service.protocols.account import REQUEST_ID, made_id
+from service.protocols.failures import error_response, headers_of
 from service.protocols.schemas import ErrorBody
 from service.protocols.v2.http import errors as v2
 
@@ -15,27 +17,28 @@ def in_v2(data: bytes) -> bool:
     return data.find(b"/v2/models/", 0, data.find(b"\r\n")) > 0
 
 
-@lru_cache(maxsize=1024)
-def refusal(status: int, code: str, wait_ms: int, in_v2: bool) -> tuple[bytes, bytes]:
+def refusal(error: RequestError, in_v2: bool) -> tuple[bytes, bytes]:
     """Status line, and headers with body."""
-    message = f"the requests before this one keep the server busy for {wait_ms} ms"
-    body = ErrorBody(code=code, message=message, retry_after_ms=wait_ms)
-    response = v2.error_response(status, message) if in_v2 else error_response(status, body)
-    response.headers.update(retry_headers(body))
+    return written(type(error), str(error), error.retry_after_ms, in_v2)  # type: ignore[arg-type]  # types have a hash
+
+
+@lru_cache(maxsize=1024)
+def written(kind: type[RequestError], message: str, wait_ms: int | None, in_v2: bool) -> tuple[bytes, bytes]:
+    error = kind(message, None if wait_ms is None else wait_ms / 1000)
+    response = v2.error_response(error.status, message) if in_v2 else error_response(error.status, ErrorBody.of(error))
+    response.headers.update(headers_of(error))
     rest = b"".join([*(b"%b: %b\r\n" % header for header in response.raw_headers), b"\r\n", response.body])
-    return STATUS_LINE[status], rest
+    return STATUS_LINE[error.status], rest
 
 
-@lru_cache(maxsize=64)
-def farewell(status: int, code: str, message: str, retry_after_ms: int | None) -> JSONResponse:
-    """The last answer on a connection."""
-    body = ErrorBody(code=code, message=message, retry_after_ms=retry_after_ms)
-    response = error_response(status, body)
-    response.headers.update({**retry_headers(body), "Connection": "close"})
+def farewell(error: RequestError) -> JSONResponse:
+    """The last answer on a connection, about a request that nobody has read: its id is made."""
+    response = error_response(error.status, ErrorBody.of(error))
+    response.headers.update({**headers_of(error), "Connection": "close"})
+    response.raw_headers.append((REQUEST_ID, made_id()))
     return response
 
 
-def written(response: JSONResponse) -> bytes:
-    """As it goes over the wire."""
+def on_the_wire(response: JSONResponse) -> bytes:
     headers = [b"%b: %b\r\n" % header for header in response.raw_headers]
     return b"".join([STATUS_LINE[response.status_code], *headers, b"\r\n", response.body])

@@ -15,7 +15,7 @@ from anytime_client.load.shapes import DRAW, Shape
 from anytime_client.load.targets import Answer, Target, anytime
 from benchmarks import images
 from benchmarks.capacity import AlwaysLast
-from benchmarks.closed import Answered, asking
+from benchmarks.closed import Answered, sending
 from benchmarks.drive import Judged, Pictures, drive, driving
 from benchmarks.server import Server
 from tests.client.scripted import Respond, scripted, write
@@ -120,7 +120,7 @@ def test_a_chunked_answer_that_closes_the_connection_is_read() -> None:
 def in_a_closed_loop(respond: Respond, requests: int, clients: int) -> Answered:
     async def whole() -> Answered:
         async with scripted(respond) as url:
-            return await asking(Target("scripted", url, "/"), [b"x"] * requests, clients)
+            return await sending(url, [Target("scripted", url, "/").request(b"x")] * requests, clients)
 
     return asyncio.run(whole())
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anytime_client.load.arrivals import Times
+from anytime_client.load.arrivals import Times, poisson
 from benchmarks import images, report
+from benchmarks.shared import Served, foretold
 from benchmarks.simulate import __main__ as command
-from benchmarks.simulate import shared
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.recording import Recording
 from benchmarks.simulate.replica import Load, Policy, Simulated, simulate
@@ -162,8 +162,12 @@ def test_models_that_share_an_engine_have_their_own_figures(embedded: Artifact) 
     stages = [{size: np.array([0.001 + 0.0005 * size]) for size in (1, 2, 4, 8)} for _ in range(exits)]
     known = Recording(confidences.tolist(), (confidences > 0.5).tolist(), stages, np.array([0.0005]), per_run=0.0001)
     other = embedded.metadata.model_copy(update={"version": "other"})
-    models = {each.id: (each, known, load) for each, load in ((embedded.metadata, 0.3), (other, 5.0))}
-    calm, overloaded = shared.shared(models, seconds=2.0, max_queue=256).values()
+    capacity, rng = command.always_last_capacity(known), np.random.default_rng(0)
+    schedules = {
+        Served(metadata, known): poisson(load * capacity, 2.0, rng)
+        for metadata, load in ((embedded.metadata, 0.3), (other, 5.0))
+    }
+    calm, overloaded = foretold(schedules, max_queue=256, seconds=2.0).values()
     assert calm["attainment"] >= 0.99
     assert calm["sent"] * 10 < overloaded["sent"]
     assert overloaded["refused"] > 0.2

@@ -33,6 +33,18 @@ def test_what_one_takes_is_known_while_others_wait() -> None:
     assert queue.wait(-1.0) == pytest.approx(0.02)
 
 
+@pytest.mark.parametrize("held_up", range(1, 8))
+def test_a_turn_that_something_else_held_up_says_nothing_of_the_next(held_up: int) -> None:
+    queue, now = FrontQueue[int](), 0.0
+    for number in range(9):
+        queue.add(0.0, number)
+    for turn in range(8):
+        queue.turn(now)
+        assert queue.each == pytest.approx(0.01) or turn <= 2
+        assert queue.each < 0.02
+        now += 0.08 if turn + 1 == held_up else 0.01
+
+
 @given(st.integers(0, 100), st.floats(0, 1), st.floats(0, 1), st.floats(-1, 10))
 def test_one_with_nobody_ahead_is_let_in_and_more_ahead_never_help(
     ahead: int, each: float, rest: float, left: float

@@ -1,5 +1,6 @@
 """Several models on one device: who comes first, who is refused, and that a burst of one is no burden of another."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from benchmarks.simulate.replica import Load, Simulated, simulate
 from service import policy
 from service.arbiter import Arbiter
 from service.demand import ACTIVE, WINDOW, Demand
-from service.errors import Overloaded, RequestError
+from service.errors import Overloaded, QueueFull, RequestError
 from service.jobs import Job, ModelId, Reason
 from service.policy import Backlog, DepthLimit
 from service.scheduler import Scheduler
@@ -76,7 +77,7 @@ def device(a: Seconds = SECOND, b: Seconds = SECOND) -> Device:
 def test_the_earliest_deadline_comes_first_whosever_it_is() -> None:
     shared = device()
     for model, deadline in ((A, 60.0), (B, 20.0), (A, 90.0), (B, 70.0)):
-        shared.arbiter.admit(job(model, deadline, 0.9), 0.0)
+        shared.arbiter.admit([job(model, deadline, 0.9)], 0.0)
     shared.drain()
     assert shared.runs == [(B, 1, 2), (A, 1, 2)]  # who waits for the same stage of the same model joins in
 
@@ -84,9 +85,9 @@ def test_the_earliest_deadline_comes_first_whosever_it_is() -> None:
 def test_a_deeper_stage_of_one_makes_exit_1_of_another_not_late() -> None:
     shared = device()
     deep, other = job(A, 3.5), job(B, 3.9, 0.9)
-    shared.arbiter.admit(deep, 0.0)
+    shared.arbiter.admit([deep], 0.0)
     shared.step()
-    shared.arbiter.admit(other, 1.0)
+    shared.arbiter.admit([other], 1.0)
     shared.drain()
     # Stage 2 of the more urgent one fits before the other's exit 1, stage 3 does not.
     assert shared.runs == [(A, 1, 1), (A, 2, 1), (B, 1, 1)]
@@ -96,10 +97,24 @@ def test_a_deeper_stage_of_one_makes_exit_1_of_another_not_late() -> None:
 
 def test_admission_counts_what_waits_for_another_model() -> None:
     shared = device()
-    shared.arbiter.admit(job(A, 1.5), 0.0)
+    shared.arbiter.admit([job(A, 1.5)], 0.0)
     with pytest.raises(Overloaded, match="one of the 1 that wait"):
-        shared.arbiter.admit(job(B, 1.5), 0.0)
-    shared.arbiter.admit(job(B, 2.5), 0.0)
+        shared.arbiter.admit([job(B, 1.5)], 0.0)
+    shared.arbiter.admit([job(B, 2.5)], 0.0)
+
+
+def test_jobs_of_one_request_are_admitted_together_or_not_at_all() -> None:
+    shared = device()
+    shared.arbiter.admit([job(A, 3.0), job(A, 3.0)], 0.0)
+    with pytest.raises(Overloaded, match=r"one of these 2 jobs, which have 1500\.0 ms left"):
+        shared.arbiter.admit([job(B, 1.5)] * 2, 0.0)
+    assert shared.arbiter.waiting == 2
+    full = device()
+    full.arbiter.schedulers[A].max_queue = 3
+    full.arbiter.admit([job(A, math.inf)] * 2, 0.0)
+    with pytest.raises(QueueFull, match="2 jobs are waiting already"):
+        full.arbiter.admit([job(A, math.inf)] * 2, 0.0)
+    assert full.arbiter.waiting == 2
 
 
 DUE_TIMES = st.lists(st.integers(0, 60).map(float), max_size=6).map(sorted)
@@ -142,27 +157,29 @@ request = st.tuples(
     st.sampled_from([A, B]),
     st.floats(0.1, 30),
     st.integers(0, 2),
-    st.lists(st.floats(0.51, 0.99), min_size=3, max_size=3),
+    st.lists(st.lists(st.floats(0.51, 0.99), min_size=3, max_size=3), min_size=1, max_size=3),
 )
 
 
 @settings(deadline=None)
 @given(durations, durations, st.lists(request, max_size=20))
 def test_where_times_are_exact_all_who_are_admitted_are_in_time(
-    a: Seconds, b: Seconds, asked: list[tuple[ModelId, float, int, list[float]]]
+    a: Seconds, b: Seconds, asked: list[tuple[ModelId, float, int, list[list[float]]]]
 ) -> None:
     shared = device(a, b)
     admitted = []
-    for model, budget, steps, confidences in asked:
+    for model, budget, steps, images in asked:
         for _ in range(steps):
             shared.step()
-        one = job(model, shared.now + budget, *confidences)
-        hopeless = budget < shared.seconds[model][0][0]
+        together = [job(model, shared.now + budget, *confidences) for confidences in images]
+        hopeless = len(together) == 1 and budget < shared.seconds[model][0][0]
+        before = shared.arbiter.waiting
         try:
-            shared.arbiter.admit(one, shared.now)
+            shared.arbiter.admit(together, shared.now)
         except RequestError:
+            assert shared.arbiter.waiting == before
             continue
-        admitted.append((one, hopeless))
+        admitted += [(one, hopeless) for one in together]
     shared.drain()
     assert shared.ends.keys() == {one for one, _ in admitted}
     for one, hopeless in admitted:

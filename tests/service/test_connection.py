@@ -104,6 +104,7 @@ def test_a_failure_says_that_it_closes(offer: bytes) -> None:
         head, _, content = answer.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 500 ")
         assert b"\r\nconnection: close" in head
+        assert b"\r\nx-request-id: " in head
         assert content.startswith(b'{"error":{"code":"internal_error"')
 
 

@@ -21,10 +21,14 @@ from anytime_client.load.targets import anytime
 from benchmarks.drive import Pictures, drive
 from benchmarks.server import Server
 from service.__main__ import configuration
+from service.access import ApiKey, Gate, KeyLimits
 from service.app import connection_limits
 from service.metrics import Metrics
+from service.protocols.access import Access
 from service.protocols.connection import Connection, waited
 from service.protocols.door import Arrived, Door, is_whole_prediction
+from service.protocols.entrance import Entrance
+from service.protocols.timing import RequestTiming
 from service.protocols.watch import Watch
 from service.registry import Models
 from service.settings import Settings
@@ -74,16 +78,21 @@ def test_all_else_is_read(other: bytes) -> None:
 class Front:
     """A server of nothing but connections and their door. `bodies`: what has been read, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, entrance: Entrance | None = None) -> None:
         self.metrics = Metrics(max_batch=1)
         self.bodies: list[bytes] = []
         self.state = ServerState()
         app = FastAPI()
-        app.state.door = self.door = Door(Models([]), self.metrics, no_deliveries(), None, 3, time.monotonic)
+        app.state.door = self.door = Door(
+            Models([]), self.metrics, no_deliveries(), None, 3, time.monotonic, entrance=entrance
+        )
         app.state.watch = Watch(connection_limits(Settings()), self.metrics, time.monotonic)
         self.config = configuration(Settings(), app)
         self.config.load()
         self.config.loaded_app = self.answer
+        if entrance is not None:
+            guarded = Access(self.answer, entrance, lambda *_: None)
+            self.config.loaded_app = RequestTiming(guarded, time.monotonic, lambda *_: None, lambda: "")
 
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:
         body = await Request(scope, receive).body()
@@ -128,9 +137,10 @@ def test_who_would_come_too_late_is_refused_unread_and_may_ask_again(path: str) 
     async def client(port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         front.crowd(0.04)
-        writer.write(request(body, path))
+        writer.write(request(body, path, "X-Request-ID: mine\r\n"))
         status, headers, content = await response(reader)
         assert (status, headers["retry-after"], headers["retry-after-ms"]) == (503, "1", "80")
+        assert headers["x-request-id"] == "mine"
         error = json.loads(content)["error"]
         assert path.startswith("/v2") == isinstance(error, str)
         assert "80 ms" in str(error)
@@ -306,6 +316,61 @@ def test_a_server_that_ends_answers_who_waits() -> None:
         status, headers, body = await response(reader)
         assert (status, headers["connection"], body) == (200, "close", b"picture")
         writer.close()
+
+    front.run(client)
+
+
+KEY = "X-API-Key: sesame\r\n"
+
+
+def one_at_a_time() -> Entrance:
+    """For one key."""
+    return Entrance(Gate([ApiKey("alice", b"sesame", KeyLimits(concurrency=1))], time.monotonic), "", False)
+
+
+@pytest.mark.parametrize(
+    "headers", ["", "X-API-Key: other\r\n", "Origin: https://a.example\r\n", "Expect: 100-continue\r\n"]
+)
+def test_who_has_no_key_takes_no_place_among_those_who_wait(headers: str) -> None:
+    front = Front(one_at_a_time())
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        front.crowd()
+        writer.write(request(headers=headers))
+        status, told, _ = await response(reader)
+        assert (status, told["www-authenticate"]) == (401, 'bearer realm="anytime"')
+        assert len(front.door.queue) == 1
+        writer.close()
+
+    front.run(client)
+    assert not front.bodies
+
+
+@pytest.mark.parametrize("end", ["answered", "refused", "left"])
+def test_a_request_that_waits_counts_until_it_is_done_with(end: str) -> None:
+    front = Front(one_at_a_time())
+
+    async def client(port: int) -> None:
+        (reader, writer), other = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        front.crowd()
+        writer.write(request(headers=KEY))
+        await until(lambda: len(front.door.queue) == 2)
+        other[1].write(request(headers=KEY))
+        assert (await response(other[0]))[0] == 429
+        if end == "left":
+            writer.close()
+            await until(lambda: len(front.state.connections) == 1)
+        if end == "refused":
+            front.door.clock = lambda: time.monotonic() + 1  # it is late when it is its turn
+        front.clear()
+        if end != "left":
+            assert (await response(reader))[0] == (200 if end == "answered" else 503)
+        await until(lambda: not front.door.crowded)
+        other[1].write(request(headers=KEY))
+        assert (await response(other[0]))[0] == 200
+        writer.close()
+        other[1].close()
 
     front.run(client)
 

@@ -171,11 +171,11 @@ def test_under_pressure_those_who_are_nearly_sure_stop_first() -> None:
 def test_the_pressure_of_tight_budgets_is_not_for_those_who_have_time() -> None:
     arbiter = Bench().arbiter
     patient, hurried = job(0.6, 0.6, 0.6, deadline=60.0), job(0.6, 0.6, 0.6, deadline=6.5)
-    arbiter.admit(patient, 0.0)
-    arbiter.admit(hurried, 0.0)
+    arbiter.admit([patient], 0.0)
+    arbiter.admit([hurried], 0.0)
     batch = arbiter.schedule(0.0)
     for _ in range(4):
-        arbiter.admit(job(0.6, 0.6, 0.6, deadline=6.5), 0.5)
+        arbiter.admit([job(0.6, 0.6, 0.6, deadline=6.5)], 0.5)
     assert batch.jobs == [hurried, patient]
     assert arbiter.complete_stage(batch, [0.6, 0.6], 1.0, 1.0) == [Reason.LOAD, None]
 
@@ -184,12 +184,12 @@ def test_the_hurried_do_not_mind_the_work_of_those_who_have_time() -> None:
     arbiter = Bench(max_batch=1).arbiter
     patient = [job(0.6, 0.6, 0.6, deadline=600.0) for _ in range(4)]
     for one in patient:
-        arbiter.admit(one, 0.0)
+        arbiter.admit([one], 0.0)
     for now in range(4):
         arbiter.complete_stage(arbiter.schedule(now), [0.6], 1.0, now + 1)
     hurried, next_one = (job(0.6, 0.6, 0.6, deadline=deadline) for deadline in (8.0, 14.0))
     for one in (hurried, next_one):
-        arbiter.admit(one, 4.0)
+        arbiter.admit([one], 4.0)
     batch = arbiter.schedule(4.0)
     assert batch.jobs == [hurried]
     assert arbiter.complete_stage(batch, [0.6], 1.0, 5.0) == [None]
@@ -240,10 +240,10 @@ def test_who_has_time_minds_a_filling_queue_only_as_far_as_it_fills() -> None:
     patient = job(0.6, 0.6, 0.6, deadline=1000.0)
     sure_enough = job(0.9, 0.6, 0.6, deadline=1000.0)
     for one in (patient, sure_enough):
-        arbiter.admit(one, 0.0)
+        arbiter.admit([one], 0.0)
     batch = arbiter.schedule(0.0)
     for _ in range(5):  # one more than half of the queue
-        arbiter.admit(job(0.6, 0.6, 0.6, deadline=10.5), 0.5)
+        arbiter.admit([job(0.6, 0.6, 0.6, deadline=10.5)], 0.5)
     assert arbiter.complete_stage(batch, [0.52, 0.6], 1.0, 1.0) == [None, Reason.LOAD]  # as at the point `fast`
 
 

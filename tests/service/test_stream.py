@@ -5,7 +5,7 @@ import json
 import math
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -68,9 +68,11 @@ def test_an_exit_that_was_told_and_turns_out_to_be_the_last_says_so(embedded: Ar
     terms = Terms(0.0, math.inf, "balanced", (0.9,) * 3, 4)
 
     async def whole() -> list[str]:
-        def submit(_: Tensor, __: Terms, reply: EveryOutcome) -> None:
+        def submit(_: Sequence[Tensor], __: Terms, replies: Sequence[EveryOutcome]) -> list[None]:
+            (reply,) = replies
             for number, reason in ((1, None), (2, None), (2, Reason.LOAD)):
                 reply.put(Outcome(number, reason, probabilities, (0.5,) * number, 0.0, 0.0, 0.0))
+            return [None]
 
         model = SimpleNamespace(metadata=embedded.metadata, submit=submit, answered=lambda *_: None)
         front = SimpleNamespace(submit=lambda model, *job: model.submit(*job), clock=lambda: 0.0)

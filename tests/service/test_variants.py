@@ -53,26 +53,24 @@ def test_of_the_embedded_photo_model_each_device_has_its_variant(device: str, pr
     assert all(file.stat().st_size <= 12_000_000 for file in EMBEDDED_MODELS.iterdir())
 
 
-def test_only_files_that_changed_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_files_that_changed_are_read_again(tmp_path: Path) -> None:
     read: list[str] = []
-    load = artifact.load
 
-    def loaded(path: Path) -> artifact.Artifact:
+    def load(path: Path) -> artifact.Artifact:
         read.append(path.name)
-        return load(path)
+        return artifact.load(path)
 
-    monkeypatch.setattr(artifact, "load", loaded)
     source = Source(tmp_path, "cpu")
     shutil.copy(INT8_MODEL, tmp_path / "a.onnx")
     changed(FP32_MODEL, tmp_path / "b.onnx", name="clothes", version="7")
     (tmp_path / "broken.onnx").write_bytes(b"broken")
-    first, _ = source.scan()
+    first, _ = source.scan(load)
     assert read == ["a.onnx", "b.onnx", "broken.onnx"]
     write(tmp_path / "c.onnx", 1)
     write(tmp_path / "a.onnx", 2)
     (tmp_path / "broken.onnx").unlink()
     read.clear()
-    second, _ = source.scan()
+    second, _ = source.scan(load)
     assert read == ["a.onnx", "c.onnx"]
     assert {each.metadata.version for each in second} == {"7", "1", "2"}
     (unchanged,) = (each for each in second if each.metadata.version == "7")

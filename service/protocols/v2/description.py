@@ -14,6 +14,6 @@ def metadata(model: Model, models: Models) -> ModelMetadata:
         name=model.id.name,
         versions=models.versions(model.id.name),
         platform=PLATFORM,
-        inputs=inputs.described(model.metadata.input),
+        inputs=list(inputs.described(model.metadata.input.shape)),
         outputs=[output.described(model.metadata) for output in outputs.OUTPUTS.values()],
     )

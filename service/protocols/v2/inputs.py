@@ -1,6 +1,7 @@
 """How images may come: as encoded pictures, as pixels of any size, or as the network takes them."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -27,13 +28,14 @@ class Named(Protocol):
 AnyInput = TypeVar("AnyInput", bound=Named)
 
 
-def described(spec: InputSpec) -> list[TensorMetadata]:
-    """All of them; -1 where a size is free."""
-    return [
+@cache
+def described(shape: tuple[int, int, int]) -> Sequence[TensorMetadata]:
+    """All of them, where the network takes images of this shape; -1 where a size is free."""
+    return (
         TensorMetadata(name="image", datatype="BYTES", shape=[-1]),
         TensorMetadata(name="pixels", datatype="UINT8", shape=[-1, -1, -1, -1]),
-        TensorMetadata(name="tensor", datatype="FP32", shape=[-1, *spec.shape]),
-    ]
+        TensorMetadata(name="tensor", datatype="FP32", shape=[-1, *shape]),
+    )
 
 
 def only(tensors: Sequence[AnyInput]) -> AnyInput:
@@ -56,7 +58,7 @@ def read(tensor: RequestTensor, content: Content) -> Sequence[Image]:
 
 def check(tensor: RequestTensor, spec: InputSpec, max_images: int) -> None:
     """Raises BadInference for another name, datatype or shape, or TooMany."""
-    known = described(spec)
+    known = described(spec.shape)
     wanted = next((form for form in known if form.name == tensor.name), None)
     if wanted is None:
         names = ", ".join(form.name for form in known)

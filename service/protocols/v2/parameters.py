@@ -33,7 +33,7 @@ def ask(parameters: Parameters, arrival: float, budget: float) -> Ask:
     return Ask(arrival, budget, point, threshold, parameters.max_exit)
 
 
-def granted(parameters: Parameters, default: float | None) -> float:
+def asked(parameters: Parameters, default: float | None) -> float:
     """Latency budget in seconds; infinite for no limit, as in the protocol where no `timeout` is given.
 
     Raises InvalidParameter where its two spellings disagree.

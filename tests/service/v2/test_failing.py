@@ -3,6 +3,9 @@
 import asyncio
 import math
 import time
+from collections.abc import Coroutine
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -10,7 +13,8 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from service.errors import NotAnImage, Overloaded, RequestError
+from service.errors import EngineFailed, NotAnImage, Overloaded, RequestError
+from service.jobs import ModelId, Reply
 from service.metrics import Metrics
 from service.model import Model, Terms
 from service.protocols.failures import add_handlers
@@ -18,80 +22,108 @@ from service.protocols.front import Front
 from service.protocols.timing import RequestTiming
 from service.protocols.v2.classify import classify
 from service.protocols.v2.http import errors, routes
+from service.protocols.v2.outputs import Answers
 
 TERMS = Terms(0.0, math.inf, None, (), 1)
 
 
-class Waiting:
-    """A front whose images wait for ever, but that the `failing` one raises `error`."""
+class Decoder:
+    """Raises `error` for the image of one number."""
 
-    def __init__(self, failing: int, error: Exception) -> None:
-        self.failing = failing
-        self.error = error
-        self.waiting: list[int] = []
-        self.given_up: list[int] = []
-        self.decoder = self
+    def __init__(self, failing: int | None = None, error: Exception | None = None) -> None:
+        self.failing, self.error = failing, error
 
     async def fit(self, pixels: Any, *_: object) -> int:
-        return int(pixels[0, 0, 0])
-
-    async def answer(self, _: object, number: int, terms: Terms) -> None:
-        if number == self.failing:
+        number = int(pixels[0, 0, 0])
+        if self.error and number == self.failing:
             raise self.error
-        self.waiting.append(number)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.given_up.append(number)
+        return number
 
 
-class AnyModel:
+class Waiting:
+    """A model whose jobs wait for ever, unless `refusal` refuses them; a job is the number of its image."""
+
+    id = ModelId("any", "1")
+
     class metadata:  # noqa: N801
         input = None
 
+    def __init__(self, refusal: RequestError | None = None) -> None:
+        self.refusal = refusal
+        self.replies: list[Reply] = []
+        self.given_up: list[int] = []
 
-def run(front: Waiting, images: int) -> None:
+    def submit(self, images: list[int], _: Terms, replies: list[Reply]) -> list[int]:
+        if self.refusal:
+            raise self.refusal
+        self.replies = replies
+        return images
+
+    def abort(self, job: int) -> None:
+        self.given_up.append(job)
+
+
+def classifying(model: Waiting, images: int, decoder: Decoder | None = None) -> Coroutine[Any, Any, Answers]:
+    front: Any = SimpleNamespace(
+        decoder=decoder or Decoder(), clock=lambda: 0.0, door=SimpleNamespace(engine_refused=lambda *_: None)
+    )
+    front.submit, front.answers = partial(Front.submit, front), partial(Front.answers, front)
     pixels = [np.full((1, 1, 1), number, np.uint8) for number in range(images)]
-    asyncio.run(classify(cast(Front, front), cast(Model, AnyModel()), "pixels", pixels, TERMS))
+    return classify(front, cast(Model, model), "pixels", pixels, TERMS)
+
+
+@pytest.mark.parametrize("failing", [0, 2, 4])
+def test_where_one_image_is_none_nothing_is_run_and_the_error_says_which(failing: int) -> None:
+    model, error = Waiting(), NotAnImage("it is not")
+    with pytest.raises(NotAnImage, match=rf"^pixels\[{failing}\]: it is not$"):
+        asyncio.run(classifying(model, 5, Decoder(failing, error)))
+    assert not model.replies
+    assert str(error) == "it is not"  # others may have it in common
 
 
 @pytest.mark.parametrize("failing", [0, 2, 4])
 def test_the_others_are_given_up_and_the_error_says_which_it_was(failing: int) -> None:
-    front = Waiting(failing, Overloaded("too many", retry_after=2.5))
-    with pytest.raises(Overloaded) as raised:
-        run(front, 5)
-    assert str(raised.value) == f"pixels[{failing}]: too many"
+    model = Waiting()
+
+    async def fail() -> None:
+        request = asyncio.create_task(classifying(model, 5))
+        while not model.replies:
+            await asyncio.sleep(0)
+        for number in (failing, 1):  # another one fails, too: the first is told
+            model.replies[number].put(EngineFailed("it could not be run"))
+        await request
+
+    with pytest.raises(EngineFailed, match=rf"^pixels\[{failing}\]: it could not be run$"):
+        asyncio.run(fail())
+    assert model.given_up == [0, 1, 2, 3, 4]
+    assert all(reply.done() for reply in model.replies)
+
+
+def test_they_are_refused_together() -> None:
+    with pytest.raises(Overloaded, match=r"^too many$") as raised:
+        asyncio.run(classifying(Waiting(Overloaded("too many", retry_after=2.5)), 3))
     assert raised.value.retry_after == 2.5
-    assert failing not in front.waiting
-    assert sorted(front.given_up) == front.waiting
-
-
-def test_an_error_that_many_have_in_common_is_not_changed() -> None:
-    error = NotAnImage("it is not")
-    with pytest.raises(NotAnImage, match=r"pixels\[1\]: it is not"):
-        run(Waiting(1, error), 3)
-    assert str(error) == "it is not"
 
 
 def test_what_nobody_foresaw_is_raised_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
-        run(Waiting(1, ZeroDivisionError()), 3)
+        asyncio.run(classifying(Waiting(), 3, Decoder(1, ZeroDivisionError())))
 
 
 def test_a_client_that_leaves_gives_up_all_its_images() -> None:
-    front = Waiting(failing=-1, error=ZeroDivisionError())
+    model = Waiting()
 
     async def leave() -> None:
-        pixels = [np.full((1, 1, 1), number, np.uint8) for number in range(3)]
-        request = asyncio.create_task(classify(cast(Front, front), cast(Model, AnyModel()), "pixels", pixels, TERMS))
-        while len(front.waiting) < 3:
+        request = asyncio.create_task(classifying(model, 3))
+        while not model.replies:
             await asyncio.sleep(0)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
 
     asyncio.run(leave())
-    assert sorted(front.given_up) == [0, 1, 2]
+    assert model.given_up == [0, 1, 2]
+    assert all(reply.done() for reply in model.replies)
 
 
 class Failing:

@@ -299,7 +299,7 @@ def test_the_documented_request_runs(local: Local) -> None:
     example["parameters"]["latency_budget_ms"] = 5000  # for a slow machine
     names = [output["name"] for output in example["outputs"]]
     assert list(outputs(local.ask("POST", INFER, json=example))) == names
-    assert {*operation["responses"]} == {"200", "400", "404", "408", "413", "415", "429", "503"}
+    assert {*operation["responses"]} == {"200", "400", "401", "404", "408", "413", "415", "429", "503"}
     assert "$defs" not in json.dumps(operation)
 
 

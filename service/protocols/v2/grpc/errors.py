@@ -1,9 +1,10 @@
 """Errors by gRPC's status codes.
 
 INVALID_ARGUMENT    the bytes are no message, a parameter or a tensor is wrong, or an image is too large or none
+UNAUTHENTICATED     an API key is needed
 NOT_FOUND           no such model or version
 DEADLINE_EXCEEDED   the budget is below what exit 1 needs
-RESOURCE_EXHAUSTED  the queue is full
+RESOURCE_EXHAUSTED  the queue is full, or a limit of the API key is reached
 UNAVAILABLE         load would make exit 1 late, or the server is not ready
 INTERNAL            the server failed
 
@@ -13,8 +14,12 @@ Where it is worth to try again, `grpc-retry-pushback-ms` says when, as gRPC's pr
 import grpc
 
 from service.errors import BudgetTooSmall, RequestError
+from service.protocols.account import REQUEST_ID, Account
+
+Metadata = tuple[tuple[str, str], ...]
 
 CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
     404: grpc.StatusCode.NOT_FOUND,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     500: grpc.StatusCode.INTERNAL,
@@ -37,5 +42,10 @@ def details(error: RequestError) -> str:
     return str(error)[:MAX_DETAILS]
 
 
-def trailing(error: RequestError) -> tuple[tuple[str, str], ...]:
-    return () if error.retry_after_ms is None else ((PUSHBACK, str(error.retry_after_ms)),)
+def trailing(error: RequestError, known: Metadata = ()) -> Metadata:
+    """`known`: what is sent in any case."""
+    return (*known, *(() if error.retry_after_ms is None else ((PUSHBACK, str(error.retry_after_ms)),)))
+
+
+def identity(account: Account) -> Metadata:
+    return ((REQUEST_ID.decode(), account.request_id.decode()),)

@@ -4,10 +4,8 @@ import grpc
 from google.protobuf.message import Message
 
 from service.protocols.connections import ConnectionLimits
-from service.protocols.v2.grpc import open_inference_pb2 as messages
-from service.protocols.v2.grpc.service import InferenceService, told
-
-SERVICE = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+from service.protocols.v2.grpc.guard import Guard
+from service.protocols.v2.grpc.service import SERVICE, InferenceService, told
 
 MAX_CALLS = 1024
 """At a time on one connection: a client's further calls wait there."""
@@ -44,7 +42,9 @@ class InferenceServer:
             ("grpc.keepalive_time_ms", milliseconds(self.idle)),
             ("grpc.keepalive_timeout_ms", milliseconds(self.limits.answer)),
         )
-        self._server = grpc.aio.server(handlers=[handlers(self.service)], options=options)
+        gate = self.service.gate
+        guards = () if gate is None else (Guard(gate, self.service.turned_away),)
+        self._server = grpc.aio.server(handlers=[handlers(self.service)], interceptors=guards, options=options)
         self.port = self._server.add_insecure_port(self.address)
 
     async def start(self) -> None:

@@ -3,29 +3,36 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
 
 from service import __version__
+from service.access import Gate
 from service.errors import RequestError, UnknownModel
 from service.metrics import Metrics
 from service.model import Model, Terms
+from service.protocols import spans
+from service.protocols.account import opened
+from service.protocols.credentials import key_in
 from service.protocols.deepening import Deepening
 from service.protocols.departure import CLIENT_LEFT
 from service.protocols.front import Front
+from service.protocols.journal import Journal
 from service.protocols.v2 import inputs
 from service.protocols.v2.classify import classify
 from service.protocols.v2.description import NAME, metadata
 from service.protocols.v2.errors import BadInference, status_of
 from service.protocols.v2.grpc import errors, requests, responses, wire
 from service.protocols.v2.grpc import open_inference_pb2 as messages
+from service.protocols.v2.grpc.metadata import Headers, headers
 from service.protocols.v2.outputs import Output
-from service.protocols.v2.parameters import ask, granted
+from service.protocols.v2.parameters import ask, asked
 from service.protocols.v2.schemas import Parameters
 
+SERVICE = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 EXTENSIONS = ["parameters", "model_stream_infer"]
 Context = Any
 """`grpc.aio.ServicerContext`, which has no types."""
@@ -49,11 +56,16 @@ class Agreed:
 
 @dataclass(frozen=True)
 class InferenceService:
-    """`max_images`: in one request, and most requests of a stream at a time. `closing`: streams end when they can."""
+    """`max_images`: in one request, and most requests of a stream at a time. `gate`: where keys are needed. `spans`: of
+    each request for an answer. `closing`: streams end when they can.
+    """
 
     front: Front
     metrics: Metrics
     max_images: int
+    gate: Gate | None = None
+    journal: Journal | None = None
+    spans: bool = False
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def server_live(self, _: bytes, __: Context) -> messages.ServerLiveResponse:
@@ -62,25 +74,28 @@ class InferenceService:
     async def server_ready(self, _: bytes, __: Context) -> messages.ServerReadyResponse:
         return messages.ServerReadyResponse(ready=self.front.lifecycle.welcomes)
 
-    async def model_ready(self, content: bytes, _: Context) -> messages.ModelReadyResponse:
+    async def model_ready(self, content: bytes, context: Context) -> messages.ModelReadyResponse:
         """A model that is not there is not ready, as in Triton."""
-        request = wire.parsed(content, messages.ModelReadyRequest)
-        try:
-            self.front.models.get(request.name, request.version or None)
-        except UnknownModel:
-            return messages.ModelReadyResponse(ready=False)
-        return messages.ModelReadyResponse(ready=self.front.lifecycle.welcomes)
+        with self.admitted(headers(context.invocation_metadata())):
+            request = wire.parsed(content, messages.ModelReadyRequest)
+            try:
+                self.front.models.get(request.name, request.version or None)
+            except UnknownModel:
+                return messages.ModelReadyResponse(ready=False)
+            return messages.ModelReadyResponse(ready=self.front.lifecycle.welcomes)
 
-    async def server_metadata(self, _: bytes, __: Context) -> messages.ServerMetadataResponse:
-        return messages.ServerMetadataResponse(name=NAME, version=__version__, extensions=EXTENSIONS)
+    async def server_metadata(self, _: bytes, context: Context) -> messages.ServerMetadataResponse:
+        with self.admitted(headers(context.invocation_metadata())):
+            return messages.ServerMetadataResponse(name=NAME, version=__version__, extensions=EXTENSIONS)
 
-    async def model_metadata(self, content: bytes, _: Context) -> messages.ModelMetadataResponse:
-        request = wire.parsed(content, messages.ModelMetadataRequest)
-        model = self.front.models.get(request.name, request.version or None)
-        return messages.ModelMetadataResponse(**metadata(model, self.front.models).model_dump())
+    async def model_metadata(self, content: bytes, context: Context) -> messages.ModelMetadataResponse:
+        with self.admitted(headers(context.invocation_metadata())):
+            request = wire.parsed(content, messages.ModelMetadataRequest)
+            model = self.front.models.get(request.name, request.version or None)
+            return messages.ModelMetadataResponse(**metadata(model, self.front.models).model_dump())
 
     async def model_infer(self, content: bytes, context: Context) -> messages.ModelInferResponse:
-        with self.counted(content) as request:
+        with self.counted("ModelInfer", content, context) as request:
             agreed = self.agreed(request, context)
             with agreed.model as model:
                 answers = await classify(self.front, model, agreed.input, agreed.images, agreed.terms)
@@ -129,7 +144,7 @@ class InferenceService:
         """A response at each exit of one image, or an error: the stream goes on in any case."""
         identity = messages.ModelInferResponse()
         try:
-            with self.counted(content) as request:
+            with self.counted("ModelStreamInfer", content, context) as request:
                 identity.id = request.id
                 await self.send_steps(request, context, send)
             return
@@ -175,21 +190,47 @@ class InferenceService:
 
     def budget(self, parameters: Parameters, left: float | None) -> float:
         """Seconds; no more than are `left` until the deadline of the call, for nobody would hear of a later answer."""
+        budgets = self.front.budgets
         if left is None:
-            return granted(parameters, self.front.default_budget)
+            return budgets.granted(asked(parameters, budgets.default))
         left -= max(ROUNDED_UP * left, ROUNDED_UP_LEAST)
-        return min(granted(parameters, left), left)
+        return budgets.granted(min(asked(parameters, left), left))
+
+    def turned_away(self, method: str, error: RequestError) -> None:
+        """A call came to nothing before its message was read."""
+        model = self.front.models.default or ""
+        self.metrics.observe_refusal(model, error.code)
+        if method.endswith("Infer"):
+            self.metrics.observe_response(model, error.status)
 
     @contextmanager
-    def counted(self, content: bytes) -> Iterator[messages.ModelInferRequest]:
-        """The request of these bytes, counted for its model by the status that it would have in HTTP."""
-        models = self.front.models
-        model, status = models.default or "", 500
+    def admitted(self, given: Headers) -> Iterator[str | None]:
+        """The name of the key that a request brings. Raises RequestError where it is not let in."""
+        if self.gate is None:
+            yield None
+            return
+        granted = self.gate.enter(key_in(given))
         try:
-            request = wire.parsed(content, messages.ModelInferRequest)
-            if request.model_name in models.names:
-                model = request.model_name
-            yield request
+            yield granted.name
+        finally:
+            granted.leave()
+
+    @contextmanager
+    def counted(self, method: str, content: bytes, context: Context) -> Iterator[messages.ModelInferRequest]:
+        """The request of these bytes, let in and told of: it counts for its model by the status that it would have in
+        HTTP.
+        """
+        models, given, path = self.front.models, headers(context.invocation_metadata()), f"{SERVICE.full_name}/{method}"
+        model, status = models.default or "", 500
+        account, arrival = opened(given), self.front.clock()
+        context.set_trailing_metadata(errors.identity(account))
+        span = spans.of_call(path, given, account) if self.spans else nullcontext()
+        try:
+            with span, self.admitted(given) as account.key:
+                request = wire.parsed(content, messages.ModelInferRequest)
+                if request.model_name in models.names:
+                    model = request.model_name
+                yield request
             status = 200
         except RequestError as error:
             status = status_of(error)
@@ -201,6 +242,8 @@ class InferenceService:
             raise
         finally:
             self.metrics.observe_response(model, status)
+            if self.journal is not None:
+                self.journal.write(account, context.peer(), "GRPC", f"/{path}", status, arrival)
 
 
 def told(
@@ -212,7 +255,9 @@ def told(
         try:
             return await method(content, context)
         except RequestError as error:
-            await context.abort(errors.code(error), errors.details(error), errors.trailing(error))
+            await context.abort(
+                errors.code(error), errors.details(error), errors.trailing(error, context.trailing_metadata())
+            )
         except Exception:
             logger.exception("a gRPC call failed")
             await context.abort(grpc.StatusCode.INTERNAL, errors.FAILED)

@@ -16,10 +16,11 @@ BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "b
 RESPONSES = UNKNOWN | {
     200: {"content": BINARY, "description": "The outputs; those asked for in binary form follow the document"},
     400: {"model": ErrorText, "description": "The document, a tensor or a parameter is wrong, or too small a budget"},
+    401: {"model": ErrorText, "description": "The server needs an API key"},
     408: {"model": ErrorText, "description": "The body did not arrive in time"},
     413: {"model": ErrorText, "description": "Too many bytes, pixels, images or numbers in JSON"},
     415: {"model": ErrorText, "description": "Not a picture, or a format or an encoding that is not accepted"},
-    429: {"model": ErrorText, "description": "The queue is full"},
+    429: {"model": ErrorText, "description": "The queue is full, or a limit of the API key is reached"},
     503: {"model": ErrorText, "description": "Load makes exit 1 late: see `Retry-After`; or not ready"},
 }
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ModelReady, "description": "Warming up or draining"}}

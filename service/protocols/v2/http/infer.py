@@ -16,7 +16,7 @@ from service.protocols.v2.classify import classify
 from service.protocols.v2.http import requests
 from service.protocols.v2.http.outputs import Wanted, chosen
 from service.protocols.v2.outputs import Answers
-from service.protocols.v2.parameters import ask, granted
+from service.protocols.v2.parameters import ask, asked
 
 
 async def infer(request: Request, front: Front, max_images: int) -> Response:
@@ -29,7 +29,7 @@ async def infer(request: Request, front: Front, max_images: int) -> Response:
         tensor = requests.only_input(document)
         parameters = requests.parameters_of(document)
         wanted = chosen(document, parameters.binary_data_output)
-        budget = granted(parameters, front.default_budget)
+        budget = front.budgets.granted(asked(parameters, front.budgets.default))
         terms = model.check(ask(parameters, request.state.arrival, budget))
         inputs.check(tensor, model.metadata.input, max_images)
         images = inputs.read(tensor, requests.content(tensor, rest))

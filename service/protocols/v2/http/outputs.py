@@ -32,7 +32,9 @@ def chosen(request: InferRequest, binary: bool) -> list[Wanted]:
     outputs = named([output.name for output in asked])
     forms = {output.name: binary for output in outputs}
     for output in asked:
-        offered(f"output {output.name!r}", output.parameters or ())
-        if output.parameters and output.parameters.binary_data is not None:
+        if output.parameters is None:
+            continue
+        offered(f"output {output.name!r}", output.parameters.foreign)
+        if output.parameters.binary_data is not None:
             forms[output.name] = output.parameters.binary_data
     return [Wanted(output, forms[output.name]) for output in outputs]

@@ -50,7 +50,8 @@ def parameters_of(request: InferRequest) -> DocumentParameters:
 def only_input(request: InferRequest) -> RequestInput:
     """Raises BadInference."""
     tensor = only(request.inputs)
-    offered(f"input {tensor.name!r}", tensor.parameters or ())
+    if tensor.parameters:
+        offered(f"input {tensor.name!r}", tensor.parameters.foreign)
     return tensor
 
 

@@ -26,9 +26,6 @@ VERSION = "/v2/models/{name}/versions/{version}"
 
 def add_routes(app: FastAPI, front: Front, max_images: int) -> None:
     """`max_images`: in one request."""
-    add_server(app, front)
-    for path in (MODEL, VERSION):
-        add_model(app, front, path)
 
     async def infer_model(request: Request) -> Response:
         """Classify images, each by an exit of its own.
@@ -52,6 +49,9 @@ def add_routes(app: FastAPI, front: Front, max_images: int) -> None:
             openapi_extra=infer_request(path),
             route_class_override=Direct,
         )
+    add_server(app, front)
+    for path in (MODEL, VERSION):
+        add_model(app, front, path)
 
 
 def add_server(app: FastAPI, front: Front) -> None:

@@ -1,5 +1,6 @@
 """The documents of the protocol, by the names that its specification gives them."""
 
+from collections.abc import ItemsView
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,11 @@ class TensorParameters(BaseModel):
 
     binary_data_size: Size | None = Field(None, description="bytes of this input behind the document, in its order")
     binary_data: bool | None = Field(None, description="return this output behind the document")
+
+    @property
+    def foreign(self) -> ItemsView[str, Any]:
+        """What else was said."""
+        return (self.model_extra or {}).items()
 
 
 class RequestInput(RequestTensor):

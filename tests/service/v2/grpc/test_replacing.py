@@ -5,13 +5,11 @@ from queue import Queue
 from typing import Any
 
 import tritonclient.grpc as triton
-from PIL import Image
 
 from benchmarks.heavier import widened
 from benchmarks.server import Server
-from tests.service.asking import png
 from tests.service.v2.grpc.conftest import address
-from tests.service.v2.grpc.test_tritonclient import HEAVY, MODEL, WAIT, pictures, runs, streaming
+from tests.service.v2.grpc.test_tritonclient import HEAVY, WAIT, pictures, runs, streaming
 
 FLAGS = ("--model-control", "--grpc-port", "0")
 
@@ -22,16 +20,20 @@ def unload(server: Server, name: str) -> None:
     assert "UNLOADING" in states
 
 
-def test_a_call_keeps_its_model(pngs: list[bytes]) -> None:
-    """Its first picture is answered before the others are decoded."""
-    large = png(Image.new("L", (5000, 5000)))
+def test_a_call_keeps_its_model(tmp_path: Path, pngs: list[bytes]) -> None:
+    model = widened(tmp_path / "16.onnx", widened(tmp_path / "4.onnx"))
     ended: Queue[tuple[Any, Any]] = Queue()
-    with Server(*FLAGS) as server, triton.InferenceServerClient(address(server)) as client:
+    with Server("--model", str(model), *FLAGS) as server, triton.InferenceServerClient(address(server)) as client:
         before = runs(server, 1)
-        client.async_infer(MODEL, [pictures([pngs[0], *[large] * 8])], lambda result, error: ended.put((result, error)))
+        client.async_infer(
+            HEAVY,
+            [pictures(pngs[:9])],
+            lambda result, error: ended.put((result, error)),
+            parameters={"confidence_threshold": 1.0},
+        )
         while runs(server, 1) == before:
             pass
-        unload(server, MODEL)
+        unload(server, HEAVY)
         result, error = ended.get(timeout=WAIT)
         assert error is None
         assert len(result.as_numpy("label")) == 9

@@ -1,0 +1,56 @@
+"""What a change costs `/predict`: this tree's server against that of another checkout, in turn.
+
+`python -m benchmarks.revisions TREE [FLAGS OF THE SERVER]`, TREE made by `git worktree add TREE REVISION`.
+"""
+
+import math
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks import images, report
+from benchmarks.closed import ask_all
+from benchmarks.drive import Pictures
+from benchmarks.front import cpu_seconds
+from benchmarks.server import Server
+
+REQUESTS = 3000
+CLIENTS = (1, 8, 32)
+ROUNDS = 9
+PATH = "/predict?latency_budget_ms=inf"
+
+
+def main() -> None:
+    tree, flags = Path(sys.argv[1]), sys.argv[2:]
+    pictures = images.pictures(REQUESTS)
+    with Server(*flags, tree=tree) as before, Server(*flags) as after:
+        figures = {f"{clients}_clients": compared(before, after, pictures, clients) for clients in CLIENTS}
+    revision = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=tree, text=True).strip()
+    report.save("revisions", {"before": revision, "rounds": ROUNDS} | figures)
+
+
+def compared(before: Server, after: Server, pictures: Pictures, clients: int) -> dict[str, float]:
+    """Ratios after ÷ before, medians over rounds: below 1 is cheaper, or faster."""
+    elapsed, cpu = list[float](), list[float]()
+    for number in range(ROUNDS + 1):
+        pair = {server: cost(server, pictures, clients) for server in ((before, after), (after, before))[number % 2]}
+        if number:  # the first warms
+            elapsed.append(pair[after][0] / pair[before][0])
+            cpu.append(pair[after][1] / pair[before][1])
+    return {
+        "elapsed": round(statistics.median(elapsed), 3),
+        "server_cpu": round(statistics.median(cpu), 3),
+        "server_cpu_standard_error": round(statistics.stdev(cpu) / math.sqrt(ROUNDS), 3),
+    }
+
+
+def cost(server: Server, pictures: Pictures, clients: int) -> tuple[float, float]:
+    """Of all requests: seconds, and seconds of the server's processor time."""
+    start = cpu_seconds(server.process.pid)
+    took = max(ask_all(server.url, PATH, pictures.pngs, clients).ended)
+    return took, cpu_seconds(server.process.pid) - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What a model that is overloaded does to another one of the same server, and whether the simulator foretells it.
+
+`python -m benchmarks.shared`: five times what the overloaded model could answer alone at its last exit, and a steady
+load of the other one. Overloaded is the embedded network widened to four times its work, so that the engine is at its
+limit and not HTTP.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from anytime_client.load import arrivals
+from anytime_client.load.arrivals import Times
+from anytime_client.load.run import event_loop, without_collection
+from anytime_client.load.targets import anytime
+from benchmarks import INT8_MODEL, heavier, images, report, tables
+from benchmarks.capacity import always_last
+from benchmarks.drive import Judged, Pictures, driving
+from benchmarks.replacing import changed
+from benchmarks.server import Server
+from benchmarks.simulate.recording import Recording, record
+from benchmarks.simulate.replica import Load, simulate
+from service import artifact
+from service.arbiter import Arbiter
+from service.artifact import Metadata
+from service.jobs import ModelId
+from service.scheduler import Scheduler
+from service.settings import Settings
+
+BUDGET = 0.05
+IMAGES = 1000
+SECONDS = 20
+OVERLOAD = 5
+STEADY = 50
+"""Requests per second of the other model."""
+
+
+def main() -> None:
+    settings, pictures = Settings(_cli_parse_args=False), images.pictures(IMAGES)
+    figures: dict[str, Any] = {}
+    with TemporaryDirectory() as folder:
+        heavy = heavier.widened(Path(folder, "heavy.onnx"))
+        twin = changed(heavy, Path(folder, "twin.onnx"), name="twin")
+        light = Path(shutil.copy(INT8_MODEL, folder))
+        models = {path: Served.of(path, pictures, settings.max_batch) for path in (heavy, twin, light)}
+        with Server("--threads", "1", "--model", folder, "--default-model", models[heavy].name) as server:
+            capacity = always_last(server.url, pictures).per_second
+            for name, other in (("of the same weight", twin), ("that is light", light)):
+                rng = np.random.default_rng(0)
+                schedules = {
+                    models[heavy]: arrivals.poisson(OVERLOAD * capacity, SECONDS, rng),
+                    models[other]: arrivals.poisson(STEADY, SECONDS, rng),
+                }
+                told = foretold(schedules, settings.max_queue)
+                rows = {
+                    served.name: result.summary(SECONDS) | {"points_below_last_exit": None, "simulated": told[served]}
+                    for served, result in run(server, schedules, pictures).items()
+                }
+                print(f"beside a model {name}\n\n{tables.loads(rows)}\n")
+                for model, row in rows.items():
+                    print(f"{model}: {tables.foretold(row)}")
+                figures[f"beside a model {name}"] = rows
+    report.write("shared", {"budget_ms": BUDGET * 1000, "always_last_per_second": round(capacity, 1)} | figures)
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A model of the server, and what the simulator knows of it."""
+
+    metadata: Metadata
+    recording: Recording
+
+    @classmethod
+    def of(cls, path: Path, pictures: Pictures, max_batch: int) -> "Served":
+        served = artifact.load(path)
+        return cls(served.metadata, record(path, served, pictures, max_batch, threads=1))
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+
+def run(server: Server, schedules: Mapping[Served, Times], pictures: Pictures) -> dict[Served, Judged]:
+    """All at once."""
+
+    async def driven() -> list[Judged]:
+        runs = (
+            driving(anytime(server.url, BUDGET, model=served.name), schedule, pictures, BUDGET)
+            for served, schedule in schedules.items()
+        )
+        return await asyncio.gather(*runs)
+
+    with asyncio.Runner(loop_factory=event_loop) as runner, without_collection():
+        return dict(zip(schedules, runner.run(driven()), strict=True))
+
+
+def foretold(
+    schedules: Mapping[Served, Times], max_queue: int, seconds: float = SECONDS
+) -> dict[Served, dict[str, Any]]:
+    """What the simulator makes of them."""
+    schedulers, loads = dict[ModelId, Scheduler](), dict[ModelId, Load]()
+    for served, schedule in schedules.items():
+        metadata, recording = served.metadata, served.recording
+        schedulers[metadata.id] = Scheduler(recording.times(), metadata.operating_points, max_queue=max_queue)
+        loads[metadata.id] = Load(recording, schedule, BUDGET, metadata.default_thresholds)
+    results = simulate([Arbiter(schedulers)], loads, np.random.default_rng(0))
+    return {served: results[served.metadata.id].summary(seconds, served.metadata.depths) for served in schedules}
+
+
+if __name__ == "__main__":
+    main()
