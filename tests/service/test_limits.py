@@ -52,6 +52,7 @@ def told(answer: bytes) -> tuple[int, Any]:
     """Status, and code of the error."""
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"\r\nconnection: close" in head.lower()
+    assert b"\r\nx-request-id: " in head.lower()
     return int(head.split()[1]), json.loads(body)["error"]["code"]
 
 
@@ -84,6 +85,8 @@ def test_a_body_that_comes_slowly_is_given_up(hasty: Server, path: bytes, length
         client.sendall(b"POST %b HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n5\r\nhello\r\n" % (path, length))
         answer = rest(client)
     assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nx-request-id: " in answer
+    assert b'{"error":"the body' in answer if path.startswith(b"/v2") else b'"code":"body_timeout"' in answer
     assert b"the body did not arrive within 0.3 s, nor 30000 bytes in as long" in answer
 
 
@@ -174,6 +177,24 @@ def test_too_much_that_is_kept_is_let_go(pngs: list[bytes]) -> None:
             assert rest(client) == b""
         assert ended(server, "memory") == 1
         assert ask(server, pngs[0]).exit.number >= 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"), [(("--body-timeout-ms", "300"), b"HTTP/1.1 408 "), (("--max-buffered-bytes", "100000"), b"")]
+)
+def test_who_is_ended_keeps_nothing_of_a_key(
+    flags: tuple[str, str], told: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANYTIME_API_KEY", "sesame")
+    key, picture = b"X-API-Key: sesame\r\nContent-Length", BOOT.read_bytes()
+    with Server("--max-concurrency", "1", *flags) as server:
+        for _ in range(2):
+            with connected(server) as client:
+                client.sendall(POST.replace(b"Content-Length", key) % 1_000_000 + bytes(200_000))
+                assert rest(client).startswith(told)
+            with connected(server) as client:
+                client.sendall(POST.replace(b"Content-Length", key) % len(picture) + picture)
+                assert client.recv(2**16).startswith(b"HTTP/1.1 200 ")
 
 
 def test_without_files_left_others_are_served_and_new_ones_wait(pngs: list[bytes]) -> None:
