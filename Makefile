@@ -33,8 +33,11 @@ $(DEV)/installed: pyproject.toml constraints.txt
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
 
+# All tests together are held to the share of the server's branches that they reach (pyproject.toml).
 test: $(DEV)/installed .venv-kserve/installed  ## run all tests; ARGS='-k policy' passes flags to pytest
-	$(DEV)/bin/python -m pytest $(ARGS)
+	$(DEV)/bin/python -m $(if $(ARGS),pytest $(ARGS),coverage run -m pytest)
+	$(if $(ARGS),,$(DEV)/bin/python -m coverage combine --quiet)
+	$(if $(ARGS),,$(DEV)/bin/python -m coverage report)
 
 check: $(DEV)/installed  ## format, lint, types, import rules
 	$(DEV)/bin/ruff format --check .
