@@ -9,7 +9,7 @@ import socket
 import sys
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,10 +17,12 @@ from pydantic_settings import CliApp
 
 from service import logs
 from service.app import create_app
+from service.descriptors import most_connections
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
 from service.protocols.connection import Connection
 from service.protocols.cors import allow_origins
+from service.protocols.listener import Listener
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,6 +69,17 @@ class DrainingServer(uvicorn.Server):
             await grpc.start()
         if sockets is not None:
             self._log_started_message(sockets)
+        self.accept_a_few_at_a_time()
+
+    def accept_a_few_at_a_time(self) -> None:
+        """In the place of asyncio's servers, which take all connections that come before they do anything else."""
+        protocol: Any = self.config.http_protocol_class
+        connected = partial(protocol, self.config, self.server_state, self.lifespan.state)
+        servers = self.servers
+        listeners = [Listener(each.dup(), connected) for server in servers for each in server.sockets]
+        self.servers = cast(list[asyncio.base_events.Server], listeners)
+        for server in servers:
+            server.close()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         grpc: InferenceServer | None = self.app.state.grpc
@@ -80,7 +93,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def main() -> None:
-    settings = CliApp.run(Settings)
+    settings = within_limits(CliApp.run(Settings))
     try:
         app = create_app(settings, on_failure=end)
         sockets = [dual_stack(settings.port)] if stands_for_all(settings.host) else None
@@ -93,6 +106,19 @@ def main() -> None:
         DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000).run(sockets)
 
 
+def within_limits(settings: Settings) -> Settings:
+    """With no more connections than the process may have."""
+    most = most_connections()
+    if settings.max_connections <= most:
+        return settings
+    logger.warning(
+        "max_connections: %d instead of %d, for the process may not have more open files; 'ulimit -Hn' tells how many",
+        most,
+        settings.max_connections,
+    )
+    return settings.model_copy(update={"max_connections": most})
+
+
 def end() -> None:
     """End as on SIGTERM: a server whose engine has failed leaves its place to another one."""
     signal.raise_signal(signal.SIGTERM)
@@ -103,7 +129,7 @@ def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
         allow_origins(app, settings.cors_origins),
         host=settings.host,
         port=settings.port,
-        http=cast(type[Connection], partial(Connection, door=app.state.door)),
+        http=cast(type[Connection], partial(Connection, door=app.state.door, watch=app.state.watch)),
         ws="none",
         log_config=logs.configuration(settings.log_format),
         log_level="info",

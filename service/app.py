@@ -23,6 +23,7 @@ from service.model import Model
 from service.protocols import failures, models, operations, predict, spans, stream
 from service.protocols.access import Access
 from service.protocols.bodies import BodyLimits
+from service.protocols.connections import ConnectionLimits
 from service.protocols.door import Door
 from service.protocols.entrance import Entrance
 from service.protocols.front import Front
@@ -30,6 +31,7 @@ from service.protocols.journal import Journal
 from service.protocols.timing import RequestTiming
 from service.protocols.v2.http import repository as v2_repository
 from service.protocols.v2.http import routes as v2
+from service.protocols.watch import Watch
 from service.registry import Models
 from service.replies import ReplyBridge
 from service.repository import Repository
@@ -76,7 +78,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         lifecycle,
         Decoder(Limits(settings.max_pixels, settings.max_decoded_pixels), default_threads(), settings.max_queue, clock),
         clock,
-        BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000, settings.max_images),
+        BodyLimits(settings.max_body_bytes, settings.max_images),
         door,
         budgets,
         settings.trust_request_start,
@@ -120,6 +122,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         telemetry=spans.configuration(settings.tracing),
     )
     app.state.lifecycle, app.state.door = lifecycle, door
+    app.state.watch = Watch(connection_limits(settings), metrics, clock, settings.forwarded_allow_ips)
     # Routes are tried in this order: those first that are asked most.
     predict.add_routes(app, front)
     v2.add_routes(app, front, max_images=settings.max_queue)
@@ -127,6 +130,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     models.add_routes(app, front)
     v2_repository.add_routes(app, front, repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.registry)
+    operations.prepare_documentation(app)
     failures.add_handlers(app, metrics)
     app.state.grpc = (
         None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics, gate, journal)
@@ -144,6 +148,20 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     return app
 
 
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        per_address=settings.max_connections_per_address,
+        head=settings.head_timeout_ms / 1000,
+        head_bytes=settings.max_head_bytes,
+        idle=settings.idle_timeout_ms / 1000,
+        body=settings.body_timeout_ms / 1000,
+        answer=settings.answer_timeout_ms / 1000,
+        min_rate=settings.min_rate,
+        buffered_bytes=settings.max_buffered_bytes,
+    )
+
+
 def grpc_server(
     settings: Settings, port: int, front: Front, metrics: Metrics, gate: Gate | None, journal: Journal | None
 ) -> "InferenceServer":
@@ -154,7 +172,8 @@ def grpc_server(
     except ModuleNotFoundError as error:
         raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed") from error
     service = InferenceService(front, metrics, settings.max_queue, gate, journal, settings.tracing)
-    return InferenceServer(service, settings.host, port, settings.max_body_bytes)
+    limits, idle = connection_limits(settings), settings.grpc_idle_timeout_ms / 1000
+    return InferenceServer(service, settings.host, port, settings.max_body_bytes, limits, idle)
 
 
 def open_model(

@@ -58,6 +58,15 @@ class Metrics:
             ["file"],
             registry=registry,
         )
+        self.connections = Gauge(
+            "anytime_connections", "Open connections, by what they wait for.", ["phase"], registry=registry
+        )
+        self.connections_ended = Counter(
+            "anytime_connections_ended_total",
+            "Connections that the server ended, by why.",
+            ["cause"],
+            registry=registry,
+        )
         self._waiting: dict[str, list[Callable[[], int]]] = {}
 
     def observe_response(self, model: str, status: int) -> None:
