@@ -16,8 +16,7 @@ from typing import IO
 from anytime_client.load.run import ClosedLoop, event_loop, without_collection
 from anytime_client.load.targets import Target, anytime
 from benchmarks import images, report
-from benchmarks.front import cpu_seconds
-from benchmarks.server import Server
+from benchmarks.server import Server, spent
 
 CLIENTS, SECONDS, ROUNDS, WARM = 8, 2, 5, 1
 KEYS = "alice:known\nbob:limited rate=1000000 burst=1000000 concurrency=1000\ncarol:spent rate=0.001 burst=1\n"
@@ -52,9 +51,8 @@ def cost(server: Server, key: str | None, contents: list[bytes], seconds: float)
     """Processor time per request, in µs."""
     plain = anytime(server.url, 1.0)
     target = plain if key is None else replace(plain, headers={**plain.headers, "X-API-Key": key})
-    before = cpu_seconds(server.process.pid)
-    ended = asked(target, contents, seconds)
-    return (cpu_seconds(server.process.pid) - before) / ended * 1e6
+    cpu, ended = spent(server, lambda: asked(target, contents, seconds))
+    return cpu / ended * 1e6
 
 
 def asked(target: Target, contents: list[bytes], seconds: float) -> int:

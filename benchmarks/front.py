@@ -4,11 +4,9 @@ closed loop, which is measured again before each run, for machines change their 
 `python -m benchmarks.front [FLAGS OF THE SERVER]`
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from benchmarks import images, report, tables
 from benchmarks.capacity import CLIENTS, WARM
 from benchmarks.closed import ask_all
 from benchmarks.drive import Judged, Pictures, drive
-from benchmarks.server import Server
+from benchmarks.server import Server, spent
 
 BUDGET = 0.05
 SECONDS = 8
@@ -69,19 +67,6 @@ def closed(server: Server, pictures: Pictures) -> float:
     path = "/predict?latency_budget_ms=inf"
     ask_all(server.url, path, pictures.pngs[:WARM], CLIENTS)
     return ask_all(server.url, path, pictures.pngs[:CLOSED], CLIENTS).per_second
-
-
-def spent(server: Server, run: Callable[[], Judged]) -> tuple[float, Judged]:
-    """Processor time of the server meanwhile, in seconds."""
-    before = sum(map(cpu_seconds, server.processes))
-    result = run()
-    return sum(map(cpu_seconds, server.processes)) - before, result
-
-
-def cpu_seconds(process: int) -> float:
-    """Of all its threads, in user and in kernel mode (proc(5))."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def figures(result: Judged, cpu: float, capacity: float) -> dict[str, Any]:

@@ -18,11 +18,7 @@ from benchmarks import heavier, images, plots, report, tables
 from benchmarks.capacity import always_last
 from benchmarks.drive import Judged, Pictures, drive
 from benchmarks.server import Server
-from benchmarks.simulate.recording import record
-from benchmarks.simulate.replica import Load, Simulated, simulate
-from service import artifact
-from service.arbiter import Arbiter
-from service.scheduler import Scheduler
+from benchmarks.simulate.foretelling import Served, foretold
 from service.settings import Settings
 
 BUDGET = 0.05
@@ -44,7 +40,7 @@ def main() -> None:
             last = always_last(server.url, pictures)
             target, plan = anytime(server.url, BUDGET), schedules(last.per_second)
             runs = {name: drive(target, each, pictures, BUDGET) for name, each in plan.items()}
-        told = foretold(model, pictures, plan)
+        told = simulated(model, pictures, plan)
     rows = {name: last.compared(result, seconds(name)) | {"simulated": told[name]} for name, result in runs.items()}
     normal = float(np.median(endless(runs["1×"])))
     after = recovery(runs[RECOVERY], normal)
@@ -73,18 +69,14 @@ def schedules(capacity: float) -> dict[str, Times]:
     }
 
 
-def foretold(model: Path, pictures: Pictures, plan: dict[str, Times]) -> dict[str, dict[str, Any]]:
+def simulated(model: Path, pictures: Pictures, plan: dict[str, Times]) -> dict[str, dict[str, Any]]:
     """What the simulator makes of the same schedules, with times recorded now."""
-    served, server = artifact.load(model), Settings()
-    recording = record(model, served, pictures, server.max_batch, threads=1)
-    metadata = served.metadata
-
-    def simulated(schedule: Times) -> Simulated:
-        scheduler = Scheduler(recording.times(), metadata.operating_points, max_queue=server.max_queue)
-        load = Load(recording, schedule, BUDGET, metadata.default_thresholds)
-        return simulate([Arbiter({metadata.id: scheduler})], {metadata.id: load}, np.random.default_rng(0))[metadata.id]
-
-    return {name: simulated(schedule).summary(seconds(name), metadata.depths) for name, schedule in plan.items()}
+    server = Settings()
+    served = Served.of(model, pictures, server.max_batch)
+    return {
+        name: foretold({served: schedule}, BUDGET, server.max_queue, seconds(name))[served]
+        for name, schedule in plan.items()
+    }
 
 
 def seconds(name: str) -> float:

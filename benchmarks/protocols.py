@@ -18,8 +18,7 @@ from anytime_client.load.targets import Target
 from benchmarks import INT8_MODEL, images, report
 from benchmarks.bare import bare_engine, bare_seconds
 from benchmarks.closed import send_all
-from benchmarks.front import cpu_seconds
-from benchmarks.server import Server
+from benchmarks.server import Server, spent
 from service import artifact
 
 IMAGES = 1600
@@ -82,9 +81,8 @@ def sender(server: Server, requests: Sequence[bytes], clients: int) -> Callable[
     """Sends all of them. Gives seconds, and seconds of the server's processor time."""
 
     def send() -> tuple[float, float]:
-        start = cpu_seconds(server.process.pid)
-        took = max(send_all(server.url, requests, clients).ended)
-        return took, cpu_seconds(server.process.pid) - start
+        cpu, answered = spent(server, lambda: send_all(server.url, requests, clients))
+        return max(answered.ended), cpu
 
     return send
 

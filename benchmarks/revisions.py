@@ -12,8 +12,7 @@ from pathlib import Path
 from benchmarks import images, report
 from benchmarks.closed import ask_all
 from benchmarks.drive import Pictures
-from benchmarks.front import cpu_seconds
-from benchmarks.server import Server
+from benchmarks.server import Server, spent
 
 REQUESTS = 3000
 CLIENTS = (1, 8, 32)
@@ -50,9 +49,8 @@ def compared(before: Server, after: Server, pictures: Pictures, clients: int) ->
 
 def cost(server: Server, pictures: Pictures, clients: int) -> tuple[float, float]:
     """Of all requests: seconds, and seconds of the server's processor time."""
-    start = cpu_seconds(server.process.pid)
-    took = max(ask_all(server.url, PATH, pictures.pngs, clients).ended)
-    return took, cpu_seconds(server.process.pid) - start
+    cpu, answered = spent(server, lambda: ask_all(server.url, PATH, pictures.pngs, clients))
+    return max(answered.ended), cpu
 
 
 if __name__ == "__main__":

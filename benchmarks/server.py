@@ -1,12 +1,14 @@
 """A real server process on a free port."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx
 
@@ -15,6 +17,9 @@ from benchmarks import FP32_MODEL, INT8_MODEL
 MODELS = {"fp32": FP32_MODEL, "int8": INT8_MODEL}
 """The same network by precision."""
 STARTED = re.compile(r"Uvicorn running on (http://\S+)")
+
+
+Result = TypeVar("Result")
 
 
 class Server:
@@ -61,3 +66,16 @@ class Server:
         _, rest = self.process.communicate(timeout=30)
         self.log.append(rest)
         return self.process.returncode
+
+
+def spent(server: Server, run: Callable[[], Result]) -> tuple[float, Result]:
+    """Processor time of the server meanwhile, in seconds."""
+    before = sum(map(cpu_seconds, server.processes))
+    result = run()
+    return sum(map(cpu_seconds, server.processes)) - before, result
+
+
+def cpu_seconds(process: int) -> float:
+    """Of all its threads, in user and in kernel mode (proc(5))."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -8,7 +8,6 @@ limit and not HTTP.
 import asyncio
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,13 +23,7 @@ from benchmarks.capacity import always_last
 from benchmarks.drive import Judged, Pictures, driving
 from benchmarks.replacing import changed
 from benchmarks.server import Server
-from benchmarks.simulate.recording import Recording, record
-from benchmarks.simulate.replica import Load, simulate
-from service import artifact
-from service.arbiter import Arbiter
-from service.jobs import ModelId
-from service.metadata import Metadata
-from service.scheduler import Scheduler
+from benchmarks.simulate.foretelling import Served, foretold
 from service.settings import Settings
 
 BUDGET = 0.05
@@ -57,7 +50,7 @@ def main() -> None:
                     models[heavy]: arrivals.poisson(OVERLOAD * capacity, SECONDS, rng),
                     models[other]: arrivals.poisson(STEADY, SECONDS, rng),
                 }
-                told = foretold(schedules, settings.max_queue)
+                told = foretold(schedules, BUDGET, settings.max_queue, SECONDS)
                 rows = {
                     served.name: result.summary(SECONDS) | {"points_below_last_exit": None, "simulated": told[served]}
                     for served, result in run(server, schedules, pictures).items()
@@ -67,23 +60,6 @@ def main() -> None:
                     print(f"{model}: {tables.foretold(row)}")
                 figures[f"beside a model {name}"] = rows
     report.write("shared", {"budget_ms": BUDGET * 1000, "always_last_per_second": round(capacity, 1)} | figures)
-
-
-@dataclass(frozen=True, eq=False)
-class Served:
-    """A model of the server, and what the simulator knows of it."""
-
-    metadata: Metadata
-    recording: Recording
-
-    @classmethod
-    def of(cls, path: Path, pictures: Pictures, max_batch: int) -> "Served":
-        served = artifact.load(path)
-        return cls(served.metadata, record(path, served, pictures, max_batch, threads=1))
-
-    @property
-    def name(self) -> str:
-        return self.metadata.name
 
 
 def run(server: Server, schedules: Mapping[Served, Times], pictures: Pictures) -> dict[Served, Judged]:
@@ -98,19 +74,6 @@ def run(server: Server, schedules: Mapping[Served, Times], pictures: Pictures) -
 
     with asyncio.Runner(loop_factory=event_loop) as runner, without_collection():
         return dict(zip(schedules, runner.run(driven()), strict=True))
-
-
-def foretold(
-    schedules: Mapping[Served, Times], max_queue: int, seconds: float = SECONDS
-) -> dict[Served, dict[str, Any]]:
-    """What the simulator makes of them."""
-    schedulers, loads = dict[ModelId, Scheduler](), dict[ModelId, Load]()
-    for served, schedule in schedules.items():
-        metadata, recording = served.metadata, served.recording
-        schedulers[metadata.id] = Scheduler(recording.times(), metadata.operating_points, max_queue=max_queue)
-        loads[metadata.id] = Load(recording, schedule, BUDGET, metadata.default_thresholds)
-    results = simulate([Arbiter(schedulers)], loads, np.random.default_rng(0))
-    return {served: results[served.metadata.id].summary(seconds, served.metadata.depths) for served in schedules}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import socket
 import sys
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,10 +18,12 @@ from pydantic_settings import CliApp
 from service import logs
 from service.app import create_app
 from service.cores import default_fronts
+from service.descriptors import most_connections
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
 from service.protocols.connection import Connection
 from service.protocols.cors import allow_origins
+from service.protocols.listener import Listener
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,6 +70,17 @@ class DrainingServer(uvicorn.Server):
             await grpc.start()
         if sockets is not None:
             self._log_started_message(sockets)
+        self.accept_a_few_at_a_time()
+
+    def accept_a_few_at_a_time(self) -> None:
+        """In the place of asyncio's servers, which take all connections that come before they do anything else."""
+        protocol: Any = self.config.http_protocol_class
+        connected = partial(protocol, self.config, self.server_state, self.lifespan.state)
+        servers = self.servers
+        listeners = [Listener(each.dup(), connected) for server in servers for each in server.sockets]
+        self.servers = cast(list[asyncio.base_events.Server], listeners)
+        for server in servers:
+            server.close()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         grpc: InferenceServer | None = self.app.state.grpc
@@ -83,12 +96,11 @@ class DrainingServer(uvicorn.Server):
 def main() -> None:
     settings = CliApp.run(Settings)
     try:
-        if workers := front_workers(settings):
-            from service.fronts.server import (
-                serve,  # here, for fronts import this module and have no use for onnxruntime
-            )
+        if fronts := front_workers(settings):
+            from service.fronts.server import serve  # here, for fronts import this module, and need no onnxruntime
 
-            sys.exit(serve(settings, workers))
+            sys.exit(serve(within_limits(settings, fronts), fronts))
+        settings = within_limits(settings)
         app = create_app(settings, on_failure=end)
         sockets = [dual_stack(settings.port)] if stands_for_all(settings.host) else None
     except (ServiceError, ValueError, OSError) as error:
@@ -98,6 +110,19 @@ def main() -> None:
     gc.freeze()  # all that is here stays: to look through it for garbage would hold up requests for tens of ms
     with contextlib.suppress(KeyboardInterrupt):
         DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000).run(sockets)
+
+
+def within_limits(settings: Settings, processes: int = 1) -> Settings:
+    """With no more connections than so many processes may have."""
+    most = processes * most_connections()
+    if settings.max_connections <= most:
+        return settings
+    logger.warning(
+        "max_connections: %d instead of %d, for the process may not have more open files; 'ulimit -Hn' tells how many",
+        most,
+        settings.max_connections,
+    )
+    return settings.model_copy(update={"max_connections": most})
 
 
 def end() -> None:
@@ -118,7 +143,7 @@ def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
         allow_origins(app, settings.cors_origins),
         host=settings.host,
         port=settings.port,
-        http=cast(type[Connection], partial(Connection, door=app.state.door)),
+        http=cast(type[Connection], partial(Connection, door=app.state.door, watch=app.state.watch)),
         ws="none",
         log_config=logs.configuration(settings.log_format),
         log_level="info",

@@ -6,6 +6,7 @@ No thread, clock or protocol: times are seconds on the caller's clock.
 from bisect import bisect_right, insort
 from collections import deque
 from itertools import count
+from statistics import median_low
 from typing import Generic, TypeVar
 
 SLICE = 0.005
@@ -49,7 +50,7 @@ class FrontQueue(Generic[Item]):
             since, read = self._last
             self._recent.append((now - since) / read)
         if len(self._recent) > 1:
-            typical = sorted(self._recent)[(len(self._recent) - 1) // 2]
+            typical = median_low(self._recent)
             self.each += (typical - self.each) / LATELY if self.each else typical
         many = min(len(self._waiting), max(1, int(SLICE / self.each)) if self.each else 1)
         first, self._waiting = self._waiting[:many], self._waiting[many:]

@@ -17,6 +17,7 @@ from service.decoder import Decoder
 from service.protocols import failures, models, operations, predict, spans, stream
 from service.protocols.access import Access
 from service.protocols.bodies import BodyLimits
+from service.protocols.connections import ConnectionLimits
 from service.protocols.door import Door
 from service.protocols.entrance import Entrance
 from service.protocols.front import Front
@@ -24,6 +25,7 @@ from service.protocols.journal import Journal
 from service.protocols.timing import RequestTiming
 from service.protocols.v2.http import repository as v2_repository
 from service.protocols.v2.http import routes as v2
+from service.protocols.watch import Watch
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
         lifecycle,
         decoder,
         clock,
-        BodyLimits(settings.max_body_bytes, settings.body_timeout_ms / 1000, settings.max_images),
+        BodyLimits(settings.max_body_bytes, settings.max_images),
         door,
         budgets,
         settings.trust_request_start,
@@ -87,6 +89,8 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
         telemetry=spans.configuration(settings.tracing),
     )
     app.state.lifecycle, app.state.door = lifecycle, door
+    limits = connection_limits(settings, fronts)
+    app.state.watch = Watch(limits, metrics, clock, settings.forwarded_allow_ips)
     # Routes are tried in this order: those first that are asked most.
     predict.add_routes(app, front)
     v2.add_routes(app, front, max_images=settings.max_queue)
@@ -94,9 +98,12 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
     models.add_routes(app, front)
     v2_repository.add_routes(app, front, backend.repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.exposition)
+    operations.prepare_documentation(app)
     failures.add_handlers(app, metrics)
     shared, port = fronts > 0, settings.grpc_port
-    app.state.grpc = None if port is None else grpc_server(settings, port, front, metrics, gate, journal, shared)
+    app.state.grpc = (
+        None if port is None else grpc_server(settings, port, limits, front, metrics, gate, journal, shared)
+    )
     if entrance is not None:
         app.add_middleware(Access, entrance=entrance, refused=metrics.observe_refusal)
     app.add_middleware(
@@ -110,9 +117,29 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
     return app
 
 
+def connection_limits(settings: Settings, fronts: int) -> ConnectionLimits:
+    """Of each of so many fronts: its share, rounded up, of what all may have together."""
+
+    def share(total: int) -> int:
+        return -(-total // max(1, fronts))
+
+    return ConnectionLimits(
+        connections=share(settings.max_connections),
+        per_address=share(settings.max_connections_per_address),
+        head=settings.head_timeout_ms / 1000,
+        head_bytes=settings.max_head_bytes,
+        idle=settings.idle_timeout_ms / 1000,
+        body=settings.body_timeout_ms / 1000,
+        answer=settings.answer_timeout_ms / 1000,
+        min_rate=settings.min_rate,
+        buffered_bytes=share(settings.max_buffered_bytes),
+    )
+
+
 def grpc_server(
     settings: Settings,
     port: int,
+    limits: ConnectionLimits,
     front: Front,
     metrics: Observer,
     gate: Gate | None,
@@ -126,4 +153,5 @@ def grpc_server(
     except ModuleNotFoundError as error:
         raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed") from error
     service = InferenceService(front, metrics, settings.max_queue, gate, journal, settings.tracing)
-    return InferenceServer(service, settings.host, port, settings.max_body_bytes, shared)
+    idle = settings.grpc_idle_timeout_ms / 1000
+    return InferenceServer(service, settings.host, port, settings.max_body_bytes, limits, idle, shared)

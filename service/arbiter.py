@@ -61,8 +61,9 @@ class Arbiter:
         for each in self.schedulers.values():
             each.defer_late(start)
         if self._shared:
+            alone = scheduler.times.seconds(1, 1, now)
             for _ in jobs:
-                self.demands[model].add(scheduler.times.seconds(1, 1, now), deadline - now, now)
+                self.demands[model].add(alone, deadline - now, now)
         if len(scheduler.fresh) + len(jobs) > scheduler.max_queue:
             clear = self._clear(scheduler, start, now)
             raise QueueFull(f"{len(scheduler.fresh)} jobs are waiting already; try again later", retry_after=clear)

@@ -34,11 +34,19 @@ class Repository(Protocol):
 
 
 class Observer(Protocol):
-    """What a front tells of requests that no model has answered."""
+    """What a front tells of connections, and of requests that no model has answered."""
 
     def observe_response(self, model: str, status: int) -> None: ...
 
     def observe_refusal(self, model: str, reason: str) -> None: ...
+
+    def watch_connections(self, count: Callable[[], dict[str, int]]) -> object:
+        """`count`: those that are open, by phase."""
+        ...
+
+    def observe_connection_ended(self, cause: str) -> None:
+        """The server has ended it."""
+        ...
 
     async def exposition(self) -> bytes:
         """All series of the whole server in the text format of Prometheus."""

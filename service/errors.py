@@ -6,13 +6,14 @@ ServiceError
     ├── EmptyBody              400     BadForm 400     BadEncoding 400     NotLoaded 400
     ├── Unauthorized           401 *
     ├── UnknownModel           404
-    ├── BodyTimeout            408
+    ├── HeadTimeout            408     BodyTimeout 408
     ├── ImageTooLarge          413     BodyTooLarge 413
     ├── NotAnImage             415     UnsupportedFormat 415     UnsupportedBody 415     UnsupportedEncoding 415
     ├── InvalidParameter       422     BudgetMissing 422     BudgetTooSmall 422 *
     ├── QueueFull              429 *   RateLimited 429 *     TooManyAtOnce 429 *
+    ├── HeadTooLarge           431
     ├── EngineFailed           500
-    └── NotReady               503 *   Overloaded 503 *
+    └── NotReady               503 *   Overloaded 503 *   TooManyConnections 503
                                * a refusal: counted in `anytime_refused_total`
 """
 
@@ -78,6 +79,11 @@ class Unauthorized(RequestError):
 class UnknownModel(RequestError):
     status = 404
     code = "unknown_model"
+
+
+class HeadTimeout(RequestError):
+    status = 408
+    code = "head_timeout"
 
 
 class BodyTimeout(RequestError):
@@ -160,6 +166,11 @@ class TooManyAtOnce(RequestError):
     refusal = True
 
 
+class HeadTooLarge(RequestError):
+    status = 431
+    code = "head_too_large"
+
+
 class NotReady(RequestError):
     status = 503
     code = "not_ready"
@@ -170,6 +181,11 @@ class Overloaded(RequestError):
     status = 503
     code = "overloaded"
     refusal = True
+
+
+class TooManyConnections(RequestError):
+    status = 503
+    code = "too_many_connections"
 
 
 class EngineFailed(RequestError):

@@ -74,6 +74,16 @@ class Metrics:
             registry=registry,
         )
         self._counters: dict[tuple[Any, ...], Counter] = {}
+        self.connections = Gauge(
+            "anytime_connections", "Open connections, by what they wait for.", ["phase"], registry=registry
+        )
+        self.connections_ended = Counter(
+            "anytime_connections_ended_total",
+            "Connections that the server ended, by why.",
+            ["cause"],
+            registry=registry,
+        )
+        self._connections: list[Callable[[], dict[str, int]]] = []
         self._waiting: dict[str, list[Callable[[], int]]] = {}
 
     async def exposition(self) -> bytes:
@@ -100,11 +110,28 @@ class Metrics:
         self.queue_depth.labels(model).set_function(lambda: sum(count() for count in versions))
         return lambda: versions.remove(waiting)
 
+    def watch_connections(self, count: Callable[[], dict[str, int]]) -> Callable[[], None]:
+        """Those of one front, by phase; those of all are counted together. Returns how to end that."""
+        counts, phases = self._connections, count()
+        counts.append(count)
+        for phase in phases:
+            self.connections.labels(phase).set_function(partial(total, counts, phase))
+        for cause in (*phases, "displaced", "refused", "memory"):
+            self.connections_ended.labels(cause)
+        return lambda: counts.remove(count)
+
+    def observe_connection_ended(self, cause: str) -> None:
+        self._counter(self.connections_ended, cause).inc()
+
     def observe_problems(self, files: Iterable[str]) -> None:
         """Those of the model folder that cannot be served now."""
         self.broken.clear()
         for file in files:
             self.broken.labels(file).set(1)
+
+
+def total(counts: Iterable[Callable[[], dict[str, int]]], phase: str) -> int:
+    return sum(count()[phase] for count in counts)
 
 
 class ModelMetrics:

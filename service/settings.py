@@ -165,8 +165,59 @@ class Settings(BaseSettings):
         description="most pixels that are decoded of an image; only JPEG, unless it is progressive, can be decoded at "
         "reduced size, so that this is the limit of all others",
     )
+    max_connections: int = Field(
+        8192,
+        ge=1,
+        description="most connections; for one more, that which has kept the server waiting the longest is closed, or "
+        "where all are at work, the new one, with 503. Lowered where the process may not have as many open files",
+    )
+    max_connections_per_address: int = Field(
+        4096,
+        ge=1,
+        description="most connections from one address, in IPv6 one /64 network; for one more, another of that address "
+        "is closed as above. The proxies of --forwarded-allow-ips are not counted",
+    )
+    head_timeout_ms: Milliseconds = Field(
+        10_000,
+        gt=0,
+        description="time, in ms, for the head of a request to arrive, from its first byte or that of a new "
+        "connection; slower is refused with 408",
+    )
+    max_head_bytes: int = Field(
+        65_536, ge=1024, description="largest head of a request, in bytes; more is refused with 431"
+    )
+    idle_timeout_ms: Milliseconds = Field(
+        5_000, gt=0, description="time, in ms, for which a connection is kept after an answer"
+    )
+    grpc_idle_timeout_ms: Milliseconds = Field(
+        60_000,
+        gt=0,
+        description="time, in ms, for which a connection of the gRPC port is kept without a call, and after which a "
+        "client in a call is asked whether it is still there",
+    )
     body_timeout_ms: Milliseconds = Field(
-        10_000, gt=0, description="time for a request's body to arrive, in ms; slower is refused with 408"
+        10_000,
+        gt=0,
+        description="time for a request's body to arrive, in ms; it begins anew as often as --min-rate is kept in it. "
+        "Slower is refused with 408",
+    )
+    answer_timeout_ms: Milliseconds = Field(
+        10_000,
+        gt=0,
+        description="time, in ms, for which an answer may wait to be read; it begins anew as often as --min-rate is "
+        "kept in it. Then the connection is closed",
+    )
+    min_rate: float = Field(
+        16_384,
+        gt=0,
+        allow_inf_nan=False,
+        description="bytes per second at which a long body must come, and a long answer be read, at least",
+    )
+    max_buffered_bytes: int = Field(
+        2**30,
+        ge=1,
+        description="most bytes of bodies, requests that wait for those before them, and unread answers of all "
+        "connections together; beyond it those that keep most are closed",
     )
     drain_delay_ms: Milliseconds = Field(
         0, ge=0, description="time, in ms, to go on serving as not ready after SIGTERM, until balancers have noticed"

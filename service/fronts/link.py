@@ -16,6 +16,8 @@ from service.fronts.messages import (
     Abort,
     Answered,
     Ask,
+    Connected,
+    ConnectionEnded,
     Delivered,
     Failed,
     FromFront,
@@ -40,6 +42,7 @@ from service.fronts.messages import (
 from service.jobs import Job, ModelId, Outcome
 from service.local import EngineSide
 from service.model import Model
+from service.protocols.connections import Phase
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -59,6 +62,8 @@ class Link:
         self._models: dict[ModelId, Model] = {}
         self._jobs: dict[Number, Job] = {}
         self._asked: set[asyncio.Task[None]] = set()
+        self._connections: dict[str, int] = dict.fromkeys(Phase, 0)
+        self._watch_no_longer = side.metrics.watch_connections(lambda: self._connections)
         self._channel: Channel[ToFront] = Channel(FromFront, self._receive, self._end)
         self._receivers: dict[type[Message], Callable[..., None]] = {
             Submit: self._submit,
@@ -67,6 +72,8 @@ class Link:
             Delivered: self._delivered,
             Responded: self._responded,
             Refused: self._refused,
+            Connected: self._connected,
+            ConnectionEnded: self._connection_ended,
             Serving: self._serving,
             Released: self._released,
             Listening: self._listening,
@@ -93,8 +100,7 @@ class Link:
 
     def refresh(self) -> None:
         """Tell it what has changed of its models."""
-        for id_, model in self._models.items():
-            self.send(Now(id_, model.variants, pace(model)))
+        self.send(Now(tuple((id_, model.variants, pace(model)) for id_, model in self._models.items())))
 
     def _receive(self, messages: list[FromFront]) -> None:
         for message in messages:
@@ -145,6 +151,12 @@ class Link:
     def _refused(self, message: Refused) -> None:
         self._side.metrics.observe_refusal(message.model, message.reason)
 
+    def _connected(self, message: Connected) -> None:
+        self._connections = message.counts
+
+    def _connection_ended(self, message: ConnectionEnded) -> None:
+        self._side.metrics.observe_connection_ended(message.cause)
+
     def _serving(self, message: Serving) -> None:
         self.serving.add(message.model)
         self._changed()
@@ -187,6 +199,7 @@ class Link:
     def _end(self) -> None:
         """The front is gone, and with it all who wait for its jobs."""
         self.lost, self.listening = True, False
+        self._watch_no_longer()
         for job in self._jobs.values():
             self._give_up(job)
         self._jobs.clear()

@@ -68,6 +68,18 @@ class Refused(Message):
     reason: str
 
 
+class Connected(Message):
+    """How many connections are open, by phase."""
+
+    counts: dict[str, int]
+
+
+class ConnectionEnded(Message):
+    """The front has ended one."""
+
+    cause: str
+
+
 class Serving(Message):
     """The front takes requests for the model."""
 
@@ -92,7 +104,20 @@ class Ask(Message):
     name: str = ""
 
 
-FromFront = Submit | Abort | Answered | Delivered | Responded | Refused | Serving | Released | Listening | Ask
+FromFront = (
+    Submit
+    | Abort
+    | Answered
+    | Delivered
+    | Responded
+    | Refused
+    | Connected
+    | ConnectionEnded
+    | Serving
+    | Released
+    | Listening
+    | Ask
+)
 
 
 class Told(Message):
@@ -140,11 +165,11 @@ class Serve(Message):
 
 
 class Now(Message):
-    """What `Serve` said of a model, as it is by now."""
+    """What `Serve` said of each model, as it is by now: variants, and seconds of stage 1. The front tells in turn how
+    many are connected.
+    """
 
-    model: ModelId
-    variants: dict[str, str]
-    seconds: tuple[float, ...]
+    models: tuple[tuple[ModelId, dict[str, str], tuple[float, ...]], ...]
 
 
 class Retire(Message):

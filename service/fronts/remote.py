@@ -180,10 +180,12 @@ class Remote:
         await self.ask("nothing")
 
     def _refresh(self, message: Now) -> None:
-        for model in self.models:
-            if model.id == message.model:
-                model.variants = message.variants
-                model.times.set_idle(1, message.seconds)
+        served = {model.id: model for model in self.models}
+        for id_, variants, seconds in message.models:
+            if model := served.get(id_):
+                model.variants = variants
+                model.times.set_idle(1, seconds)
+        self.metrics.tell_connections()
 
     def _change_keys(self, message: Keys) -> None:
         if self.gate is not None:

@@ -2,7 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 
-from service.fronts.messages import Answered, Delivered, FromFront, Refused, Responded
+from service.fronts.messages import (
+    Answered,
+    Connected,
+    ConnectionEnded,
+    Delivered,
+    FromFront,
+    Refused,
+    Responded,
+)
 from service.jobs import ModelId, Outcome
 from service.times import DELIVERY_MEMORY, RecentQuantile
 
@@ -21,7 +29,17 @@ class RemoteMetrics:
     def observe_refusal(self, model: str, reason: str) -> None:
         self._send(Refused(model, reason))
 
+    def watch_connections(self, count: Callable[[], dict[str, int]]) -> None:
+        self._count = count
+
+    def tell_connections(self) -> None:
+        self._send(Connected(self._count()))
+
+    def observe_connection_ended(self, cause: str) -> None:
+        self._send(ConnectionEnded(cause))
+
     async def exposition(self) -> bytes:
+        self.tell_connections()
         return await self._exposition()
 
 

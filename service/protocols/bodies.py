@@ -13,15 +13,16 @@ from service.errors import BodyTimeout, BodyTooLarge, InvalidParameter
 from service.protocols import encodings, foreign, forms
 from service.protocols.schemas import Options
 
+LATE = "late"
+"""In the state of a request whose body comes too slowly: what is told of it."""
 IMAGE_FIELD = "the field 'image'"
 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """`timeout`: seconds for the whole body to arrive. `max_images`: of a form."""
+    """`max_images`: of a form."""
 
     max_bytes: int
-    timeout: float
     max_images: int = 1
 
 
@@ -45,18 +46,16 @@ async def receive_all(request: Request, limits: BodyLimits) -> bytes:
     encoding = ", ".join(request.headers.getlist("content-encoding"))
     if encoding:
         encodings.bits(encoding)  # refused before anything is read
-    try:
-        async with asyncio.timeout(limits.timeout):
-            content = await Request(request.scope, limited(request, limits.max_bytes)).body()
-    except TimeoutError as error:
-        raise BodyTimeout(f"the body did not arrive within {limits.timeout:g} s") from error
+    content = await Request(request.scope, limited(request, limits.max_bytes)).body()
     if not encoding:
         return content
     return await asyncio.to_thread(encodings.decode, content, encoding, limits.max_bytes)
 
 
 def limited(request: Request, max_bytes: int) -> Receive:
-    """The request's `receive`, which stops a body that announces or brings too many bytes."""
+    """The request's `receive`, which stops a body that announces or brings too many bytes, or comes too slowly, which
+    the connection knows.
+    """
     announced = request.headers.get("content-length", "")
     received = 0
 
@@ -65,6 +64,8 @@ def limited(request: Request, max_bytes: int) -> Receive:
         if announced.isdecimal() and int(announced) > max_bytes:
             raise BodyTooLarge(f"the body announces {announced} bytes; at most {max_bytes} are accepted")
         message = await request.receive()
+        if LATE in request.scope["state"]:
+            raise BodyTimeout(request.scope["state"][LATE])
         received += len(message.get("body", b""))
         if received > max_bytes:
             raise BodyTooLarge(f"the body has more than the accepted {max_bytes} bytes")

@@ -7,21 +7,29 @@ from functools import partial
 from typing import Any, cast
 
 import httptools
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.access import Pass
-from service.errors import RequestError
-from service.protocols.account import REQUEST_ID, glanced, made_id
-from service.protocols.door import Arrived, Door, is_whole_prediction
-from service.protocols.failures import error_response
-from service.protocols.refusals import in_v2, refusal
-from service.protocols.schemas import ErrorBody
+from service.errors import HeadTimeout, HeadTooLarge, RequestError, TooManyConnections
+from service.protocols.account import REQUEST_ID, glanced
+from service.protocols.bodies import LATE
+from service.protocols.connections import Phase
+from service.protocols.door import PREDICTION, Arrived, Door, is_whole_prediction
+from service.protocols.refusals import farewell, in_v2, on_the_wire, refusal
+from service.protocols.watch import Watch
 
 LAST_DATA_RECEIVED = slice(52, 56)
 """Where Linux has it in `struct tcp_info`, in ms."""
-LINGER = 5.0
-"""Most seconds in which a client may go on sending after its answer, where the connection is to be closed."""
+PIECE, BODY_PIECE = 512, 16_384
+"""Bytes that are read at once, in front of a body and within: no more requests than these hold wait for their turn."""
+REQUEST = 3000
+"""Bytes that a request takes which waits for those before it."""
+SEND_BUFFER = 131_072
+"""Bytes that the kernel keeps for a client that does not read, or else megabytes that nobody here knows of."""
+HEALTH = (b"GET /health/", b"HEAD /health/", b"GET /v2/health/")
+RETRY_AFTER = 1.0
+"""Seconds for which a client waits that finds no room. Room depends on what others do, which nobody knows."""
 
 
 class Connection(HttpToolsProtocol):
@@ -31,38 +39,135 @@ class Connection(HttpToolsProtocol):
     without the offer.
     """
 
+    ending = False
+    """The last answer is known."""
     broken = False
     """Bytes that are no HTTP have come; what follows them has no meaning."""
     within = False
     """What comes belongs to a request that is known."""
     held = b""
     """A request that waits to be read, and what has come behind it."""
+    running: RequestResponseCycle | None = None
+    """Of which the application knows."""
+    behind: bytes | memoryview = b""
+    """What has come behind requests that are not answered yet."""
     its_turn = False
     """What is being read has waited for it."""
     withheld: RequestResponseCycle | None = None
     """A request that is there, of which the application does not know yet."""
+    answered = False
+    """Something has been."""
+    in_head = False
+    head_bytes = 0
+    """Of the head that is coming, without the piece of which its beginning is a part."""
+    received = 0
+    """Bytes of the request that is coming."""
+    address: bytes | None = None
+    phase: Phase | None = None
+    since = 0.0
+    transferred_before = 0
 
     granted: Pass | None = None
-    """For the request that waits to be read."""
+    """For the request that waits, to be read or to begin."""
 
-    def __init__(self, *args: Any, door: Door, **options: Any) -> None:
+    def __init__(self, *args: Any, door: Door, watch: Watch, **options: Any) -> None:
         super().__init__(*args, **options)
         self.door = door
+        self.watch = watch
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.socket = transport.get_extra_info("socket")
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.transport = StagedTransport(transport, self)
+        self.address = self.watch.address(self.client and self.client[0])
+        if not self.watch.welcome(self):
+            self.turn_away()
+
+    def turn_away(self) -> None:
+        if self.watch.open.spare:
+            self.end_with(TooManyConnections("the server has as many connections as it takes", RETRY_AFTER))
+        else:
+            self.cut()
+
+    def settle(self) -> None:
+        """Tell in which phase this is now."""
+        if self.phase is not None and (phase := self.present()) is not self.phase:
+            self.watch.enter(self, phase)
+
+    def present(self) -> Phase:
+        cycle = self.cycle
+        if self.transport.is_closing():
+            return Phase.CLOSING
+        if self.flow.write_paused:
+            return Phase.SENDING
+        if self.held or self.behind or self.pipeline:
+            return Phase.WORKING
+        if cycle is not None and not cycle.response_complete:
+            return Phase.BODY if cycle.more_body and cycle is not self.withheld else Phase.WORKING
+        if self.within:
+            return Phase.HEAD if self.in_head else Phase.BODY
+        return Phase.HEAD if cycle is None and not self.answered else Phase.IDLE
+
+    def transferred(self) -> int:
+        return self.received if self.phase is Phase.BODY else -self.unsent
+
+    def buffered(self) -> int:
+        request = 0 if self.phase is Phase.CLOSING else self.received
+        return request + len(self.behind) + REQUEST * len(self.pipeline) + self.unsent
+
+    @property
+    def unsent(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def expire(self) -> None:
+        if self.phase is Phase.HEAD and self.within:
+            self.end_with(HeadTimeout(f"the head of a request did not arrive within {self.watch.limits.head:g} s"))
+        elif self.phase is Phase.HEAD or self.phase is Phase.IDLE:
+            self.transport.close()
+            self.settle()  # the client may have closed before, and not read what it was told
+        elif self.phase is Phase.BODY and not self.cycle.response_complete and LATE not in self.cycle.scope["state"]:
+            limits = self.watch.limits
+            least = f"within {limits.body:g} s, nor {limits.min_rate * limits.body:.0f} bytes in as long"
+            self.cycle.scope["state"][LATE] = f"the body did not arrive {least}"
+            self.cycle.message_event.set()
+        else:
+            self.cut()
+
+    def cut(self) -> None:
+        self.gone()
+        self.transport.abort()
+
+    def gone(self) -> None:
+        """Nothing more can be sent, nor is there anything to come: also for the request that is being answered, which
+        may be another one than the latest.
+        """
+        self.held = self.behind = b""
+        self.forfeit()
+        self.watch.open.closed(self)
+        if self.running is not None and not self.running.response_complete:
+            self.running.disconnected = True
+            self.running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        self.receive(data)
+        self.settle()
+
+    def receive(self, data: bytes) -> None:
         if self.held:
             self.held += data
             self.flow.pause_reading()
             return
+        if self.ending:
+            return
+        if self.behind:
+            self.behind = bytes(self.behind) + data
+            return
         door = self.door
         self.arrived = door.clock() - (waited(self.socket) if door.crowded else 0.0)
         between = not self.within and (self.cycle is None or self.cycle.response_complete)
+        if between and not (data := data.lstrip(b"\r\n")):
+            return  # empty lines before a request mean nothing, nor do they keep a connection open
         if between and not self.flow.write_paused and is_whole_prediction(data):
             self.held, self.whole = data, len(data)
             try:
@@ -71,6 +176,9 @@ class Connection(HttpToolsProtocol):
                 self.refuse_held(error)
             else:
                 door.welcome(Arrived(self.arrived, [data], self.read_held, self.refuse_held))
+        elif between and not self.flow.write_paused and not PREDICTION.match(data):
+            self.held, self.whole = data, 0
+            door.welcome_other(self.read_held, first=data.startswith(HEALTH))
         else:
             self.read(data)
 
@@ -79,15 +187,17 @@ class Connection(HttpToolsProtocol):
         if data and self.parser is not None:
             self.flow.resume_reading()
             self.its_turn = True
-            self.read(data)
+            first = data[: self.whole or PIECE]
+            self.read_piece(first)
             self.its_turn = False
             self.forfeit()
+            self.read(data[len(first) :])
 
     def refuse_held(self, error: RequestError) -> None:
         key = self.granted.name if self.granted else None
         self.forfeit()
         data, behind, self.held = self.held[: self.whole], self.held[self.whole :], b""
-        if self.parser is None:
+        if not data or self.parser is None:
             return
         account = glanced(data)
         account.key = key
@@ -109,17 +219,50 @@ class Connection(HttpToolsProtocol):
             self.granted.leave()
             self.granted = None
 
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without its timer, and goes on with what has come meanwhile when it is all that is left."""
+        self.server_state.total_requests += 1
+        self.answered = True
+        if not self.transport.is_closing():
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            if not self.pipeline:
+                self.flow.resume_reading()
+                behind, self.behind = self.behind, b""
+                self.read(behind)
+        self.settle()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.settle()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.settle()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self.held = b""
-        self.forfeit()
+        self.gone()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
         self.read_held()
         super().shutdown()
 
-    def read(self, data: bytes) -> None:
-        unread: bytes | memoryview = data
+    def read(self, data: bytes | memoryview) -> None:
+        """Piece by piece, as long as nobody waits for an answer to one before."""
+        data = memoryview(data)
+        while data and not self.ending:
+            if self.pipeline or not (self.within or self.cycle is None or self.cycle.response_complete):
+                self.behind = data
+                self.flow.pause_reading()
+                return
+            size = BODY_PIECE if self.within and not self.in_head else PIECE
+            self.read_piece(data[:size])
+            data = data[size:]
+
+    def read_piece(self, data: bytes | memoryview) -> None:
+        unread = data
+        goes_on, self.piece = self.in_head, len(data)
         try:
             while (end_of_head := self.feed(unread)) is not None:
                 unread = memoryview(unread)[end_of_head:]
@@ -128,8 +271,20 @@ class Connection(HttpToolsProtocol):
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
                 self.feed(head)
         except httptools.HttpParserError as error:
+            if isinstance(error.__context__, RequestError):
+                self.end_with(error.__context__)
+                return
             self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response(f"the request is not valid HTTP/1.1: {error}")
+            self.end_with(RequestError(f"the request is not valid HTTP/1.1: {error}"))
+            return
+        self.received += len(data)
+        if goes_on and self.in_head:
+            self.head_bytes += len(data)
+            if self.head_bytes > self.watch.limits.head_bytes:
+                self.end_with(self.head_too_large())
+
+    def head_too_large(self) -> HeadTooLarge:
+        return HeadTooLarge(f"the head of a request has more than the accepted {self.watch.limits.head_bytes} bytes")
 
     def feed(self, data: bytes | memoryview) -> int | None:
         """Parse `data`: all of it, or up to the end of a head that offers an upgrade, which is returned."""
@@ -151,12 +306,20 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.within = True
+        self.within = self.in_head = True
+        self.head_bytes = self.received = 0
         self.scope["state"]["arrival"] = self.arrived
 
     def on_headers_complete(self) -> None:
+        limit = self.watch.limits.head_bytes
+        if self.head_bytes + self.piece + BODY_PIECE > limit and self.head_size() > limit:
+            raise self.head_too_large()
         if not self.parser.should_upgrade():
+            self.in_head = False
             super().on_headers_complete()
+
+    def head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -172,30 +335,55 @@ class Connection(HttpToolsProtocol):
         self.door.welcome(Arrived(scope["state"]["arrival"], parts, partial(complete, cycle)))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        entrance, scope = self.door.entrance, cycle.scope
-        if entrance is not None and app is self.app and scope["method"] == "POST":  # what may wait for its turn
-            scope["state"]["verdict"], self.granted = self.granted or entrance.judge(scope), None
+        """A request of which nothing is left to come waits for its turn; of others, what comes does."""
+        begin, scope = partial(self.begin, cycle, app), cycle.scope
+        post = scope["method"] == "POST"
+        sent_away = post and app is self.app and not self.lets_in(scope)
+        if self.its_turn or sent_away or (post and cycle.more_body):
+            begin()
+        elif post:
+            self.door.welcome(Arrived(scope["state"]["arrival"], [scope["query_string"], cycle.body], begin))
+        else:
+            self.door.welcome_other(begin)
+
+    def lets_in(self, scope: HTTPScope) -> bool:
+        """Judged before it waits, so that who may not ask takes nobody's place."""
+        entrance = self.door.entrance
+        if entrance is None:
+            return True
+        verdict = self.granted or entrance.judge(scope)
+        if isinstance(verdict, RequestError):
+            scope["state"]["verdict"] = verdict
+            return False
+        self.granted = verdict
+        return True
+
+    def begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self.parser is None:
+            return
+        if self.granted is not None:
+            cycle.scope["state"]["verdict"], self.granted = self.granted, None
+        self.running = cycle
         super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are no HTTP, after the requests before them, and close."""
-        cycle, refusal = self.cycle, error_response(400, ErrorBody(code="bad_request", message=msg))
-        refusal.headers.update({"Connection": "close", "X-Request-ID": made_id().decode()})
+    def end_with(self, error: RequestError) -> None:
+        """Answer what is no request, after the requests before it, and close."""
+        self.ending = True
+        cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             if cycle is self.withheld:
                 complete(cycle)
             if not cycle.more_body:
-                cycle.on_response = lambda: self.send_400_response(msg)
+                cycle.on_response = lambda: self.end_with(error)
                 return
             if self.pipeline:
-                self.pipeline[0] = (cycle, cast(ASGI3Application, refusal))
+                self.pipeline[0] = (cycle, cast(ASGI3Application, farewell(error)))
                 return
             cycle.disconnected = True  # the rest of its body will not come
             cycle.message_event.set()
         self.broken = True
         if cycle is None or cycle.response_complete or not cycle.response_started:
-            head = [b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % header for header in refusal.raw_headers), b"", b""]
-            self.transport.write(b"\r\n".join(head) + refusal.body)
+            self.transport.write(on_the_wire(farewell(error)))
         self.transport.close()
 
     @property
@@ -248,6 +436,8 @@ class StagedTransport(asyncio.Transport):
         self.connection = connection
         self.half_closed = False
         self.write = transport.write  # type: ignore[method-assign]
+        self.get_write_buffer_size = transport.get_write_buffer_size  # type: ignore[method-assign]
+        self.abort = transport.abort  # type: ignore[method-assign]
         self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
         self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
 
@@ -260,20 +450,19 @@ class StagedTransport(asyncio.Transport):
     def close(self) -> None:
         if self.is_closing() or not self.connection.arriving:
             self.transport.close()
-            return
-        self.half_closed = True
-        self.connection.flow.resume_reading()
-        self.transport.set_protocol(Dropping(self.transport, self.connection))
-        self.transport.write_eof()
+        else:
+            self.half_closed = True
+            self.connection.flow.resume_reading()
+            self.transport.set_protocol(Dropping(self.connection))
+            self.transport.write_eof()
+        self.connection.settle()
 
 
 class Dropping(asyncio.Protocol):
-    """Drops what comes until the client closes too, or LINGER is over."""
+    """Drops what comes until the client closes too, or has taken too long to."""
 
-    def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.timer = connection.loop.call_later(LINGER, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.timer.cancel()
         self.connection.connection_lost(exc)

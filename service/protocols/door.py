@@ -3,6 +3,7 @@
 import asyncio
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ VALUE = re.compile(rb'\w+(?:=|"\s*:\s*"?|"?(?:\r\n[^\r\n]+)*\r\n\r\n)([^\s"&,}]{
 """What follows a name in a query, in JSON, in a form."""
 MODEL = re.compile(rb'(?:[?&]model=|/v2/models/|name="?model"?\r\n\r\n)([^/?&\s]+)')
 """In a query, in JSON, in a form, in a path."""
+
+
+OTHERS_APART = 3
+"""Where predictions wait, so many times as long as another request has taken pass before the next one."""
 
 
 Refuse = Callable[[RequestError], None]
@@ -83,6 +88,9 @@ class Door:
         self.clock = clock
         self.entrance = entrance
         self.journal = journal
+        self._others = deque[Callable[[], None]]()
+        self._other_since: float | None = None
+        self._others_from = -math.inf
         self._engine_free: dict[ModelId, float] = {}
 
     def let_in(self, data: bytes) -> Pass | None:
@@ -114,6 +122,26 @@ class Door:
         else:
             self._refuse(Overloaded, deadline, arrived, arrived.refuse)
 
+    def welcome_other(self, begin: Callable[[], None], first: bool = False) -> None:
+        """Begin what is no prediction, one at a time: where predictions wait, for a small share of the time.
+
+        `first`: before others of its kind.
+        """
+        if first:
+            self._others.appendleft(begin)
+        else:
+            self._others.append(begin)
+        if not self.crowded:
+            self._turn()
+
+    def _begin_other(self) -> None:
+        now = self.clock()
+        if self._other_since is not None:
+            self._others_from, self._other_since = now + OTHERS_APART * (now - self._other_since), None
+        if self._others and (len(self.queue) == 0 or now >= self._others_from):
+            self._other_since = now
+            self._others.popleft()()
+
     def _in_time(self, deadline: float, model: Model | None) -> bool:
         now, ahead = self.clock(), self.queue.ahead(deadline)
         rest = self._rest(model, ahead + 1, now)
@@ -132,10 +160,11 @@ class Door:
         self._begin(in_time)
 
     def _begin(self, turn: Sequence[tuple[float, Arrived]]) -> None:
-        self.crowded = bool(turn) or len(self.queue) > 0
         loop = asyncio.get_running_loop()
         for _, arrived in turn:
             loop.call_soon(arrived.read)
+        self._begin_other()
+        self.crowded = bool(turn) or len(self.queue) > 0 or self._other_since is not None or bool(self._others)
         if self.crowded:
             loop.call_soon(self._turn)
 

@@ -6,10 +6,8 @@ from typing import Any
 from service.access import Gate, Pass
 from service.errors import RequestError
 from service.protocols.credentials import key_in, key_in_head
+from service.protocols.operations import HEALTH, METRICS
 from service.protocols.timing import path_of
-
-HEALTH = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
-METRICS = "/metrics"
 
 Verdict = Pass | RequestError | None
 """On a request: it is let in until it leaves, it is refused, or it needs no pass."""

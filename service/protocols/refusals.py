@@ -2,9 +2,11 @@
 
 from functools import lru_cache
 
+from fastapi.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.errors import RequestError
+from service.protocols.account import REQUEST_ID, made_id
 from service.protocols.failures import error_response, headers_of
 from service.protocols.schemas import ErrorBody
 from service.protocols.v2.http import errors as v2
@@ -27,3 +29,16 @@ def written(kind: type[RequestError], message: str, wait_ms: int | None, in_v2: 
     response.headers.update(headers_of(error))
     rest = b"".join([*(b"%b: %b\r\n" % header for header in response.raw_headers), b"\r\n", response.body])
     return STATUS_LINE[error.status], rest
+
+
+def farewell(error: RequestError) -> JSONResponse:
+    """The last answer on a connection, about a request that nobody has read: its id is made."""
+    response = error_response(error.status, ErrorBody.of(error))
+    response.headers.update({**headers_of(error), "Connection": "close"})
+    response.raw_headers.append((REQUEST_ID, made_id()))
+    return response
+
+
+def on_the_wire(response: JSONResponse) -> bytes:
+    headers = [b"%b: %b\r\n" % header for header in response.raw_headers]
+    return b"".join([STATUS_LINE[response.status_code], *headers, b"\r\n", response.body])

@@ -10,9 +10,10 @@ from opentelemetry import propagate, trace
 from starlette.types import Scope
 
 from service.protocols.account import Account
+from service.protocols.operations import HEALTH, METRICS
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-WATCHING = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics")
+WATCHING = (*HEALTH, METRICS)
 
 
 def configuration(on: bool) -> TelemetryConfig:

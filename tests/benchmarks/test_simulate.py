@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from anytime_client.load.arrivals import Times, poisson
 from benchmarks import images, report
-from benchmarks.shared import Served, foretold
 from benchmarks.simulate import __main__ as command
 from benchmarks.simulate.fifo import Fifo
+from benchmarks.simulate.foretelling import Served, foretold
 from benchmarks.simulate.recording import Recording
 from benchmarks.simulate.replica import Load, Policy, Simulated, simulate
 from service.arbiter import Arbiter
@@ -167,7 +167,7 @@ def test_models_that_share_an_engine_have_their_own_figures(embedded: Artifact) 
         Served(metadata, known): poisson(load * capacity, 2.0, rng)
         for metadata, load in ((embedded.metadata, 0.3), (other, 5.0))
     }
-    calm, overloaded = foretold(schedules, max_queue=256, seconds=2.0).values()
+    calm, overloaded = foretold(schedules, budget=0.05, max_queue=256, seconds=2.0).values()
     assert calm["attainment"] >= 0.99
     assert calm["sent"] * 10 < overloaded["sent"]
     assert overloaded["refused"] > 0.2

@@ -16,15 +16,17 @@ from uvicorn.server import ServerState
 
 from benchmarks.server import Server
 from service.__main__ import configuration
+from service.app import connection_limits
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
-from service.protocols import connection, operations
+from service.protocols import connections, operations
 from service.protocols.bodies import BodyLimits
 from service.protocols.door import Door
 from service.protocols.failures import add_handlers
 from service.protocols.front import Front
 from service.protocols.predict import add_routes
 from service.protocols.timing import RequestTiming
+from service.protocols.watch import Watch
 from service.registry import Models
 from service.settings import Settings
 from service.times import no_deliveries
@@ -37,20 +39,21 @@ needs_ipv6 = pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 class Broken:
     """A front whose state nobody foresaw."""
 
-    limits = BodyLimits(max_bytes=100, timeout=1)
+    limits = BodyLimits(max_bytes=100)
 
     @property
     def lifecycle(self) -> None:
         raise ValueError("nobody foresaw it")
 
 
-def broken_app() -> FastAPI:
+def broken_app(settings: Settings) -> FastAPI:
     app = FastAPI()
     add_routes(app, cast(Front, Broken()))
     metrics = Metrics(max_batch=1)
     operations.add_routes(app, Lifecycle(), metrics.exposition)
     add_handlers(app, metrics)
     app.state.door = Door(Models([]), metrics, no_deliveries(), None, 1, time.monotonic)
+    app.state.watch = Watch(connection_limits(settings, fronts=0), metrics, time.monotonic)
     app.add_middleware(RequestTiming, clock=time.monotonic, observe=lambda *_: None, default_model=lambda: "")
 
     @app.get("/client")
@@ -70,7 +73,7 @@ def talk(settings: Settings, *requests: bytes) -> list[bytes]:
 
 
 async def serving(settings: Settings, client: Callable[[int], Coroutine[Any, Any, Any]]) -> Any:
-    config = configuration(settings, broken_app())
+    config = configuration(settings, broken_app(settings))
     config.load()
     state = ServerState()
     protocol: Any = config.http_protocol_class
@@ -113,7 +116,7 @@ async def send_for_ever(writer: asyncio.StreamWriter) -> None:
 
 
 def test_who_sends_on_for_ever_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "LINGER", 0.05)
+    monkeypatch.setattr(connections, "LINGER", 0.05)
 
     async def endless(port: int) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -6,6 +6,7 @@ import math
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -22,12 +23,14 @@ from benchmarks.drive import Pictures, drive
 from benchmarks.server import Server
 from service.__main__ import configuration
 from service.access import ApiKey, Gate, KeyLimits
+from service.app import connection_limits
 from service.metrics import Metrics
 from service.protocols.access import Access
 from service.protocols.connection import Connection, waited
 from service.protocols.door import Arrived, Door, is_whole_prediction
 from service.protocols.entrance import Entrance
 from service.protocols.timing import RequestTiming
+from service.protocols.watch import Watch
 from service.registry import Models
 from service.settings import Settings
 from service.times import no_deliveries
@@ -84,6 +87,7 @@ class Front:
         app.state.door = self.door = Door(
             Models([]), self.metrics, no_deliveries(), None, 3, time.monotonic, entrance=entrance
         )
+        app.state.watch = Watch(connection_limits(Settings(), fronts=0), self.metrics, time.monotonic)
         self.config = configuration(Settings(), app)
         self.config.load()
         self.config.loaded_app = self.answer
@@ -370,6 +374,57 @@ def test_a_request_that_waits_counts_until_it_is_done_with(end: str) -> None:
         other[1].close()
 
     front.run(client)
+
+
+@pytest.mark.parametrize(("headers", "status"), [("", 401), (KEY, 200)])
+def test_what_is_no_prediction_is_judged_when_it_is_its_turn(headers: str, status: int) -> None:
+    entrance = one_at_a_time()
+    front = Front(entrance)
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        front.crowd()
+        writer.write(f"GET /models HTTP/1.1\r\nHost: here\r\n{headers}\r\n".encode())
+        await until(lambda: front.door._others)
+        assert entrance.gate.holder(b"sesame").taken.inside == 0
+        front.clear()
+        told, answer, _ = await response(reader)
+        assert (told, "x-request-id" in answer) == (status, True)
+        writer.close()
+
+    front.run(client)
+    assert entrance.gate.holder(b"sesame").taken.inside == 0
+
+
+def test_the_pass_of_a_request_that_waits_behind_another_is_given_back() -> None:
+    gate = Gate([ApiKey("alice", b"sesame", KeyLimits(concurrency=2))], time.monotonic)
+    front, alice = Front(Entrance(gate, "", False)), gate.holder(b"sesame")
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        front.crowd()
+        writer.write(request(b"first", headers=KEY) + request(b"second", headers=KEY))
+        await until(lambda: len(front.door.queue) == 2)
+        running = cast(Connection, next(iter(front.state.connections))).running
+        assert running is not None
+        running.on_response = partial(crowd_again, running.on_response)
+        front.clear()
+        assert (await response(reader))[2] == b"first"
+        await until(lambda: len(front.door.queue) == 2)
+        assert alice.taken.inside == 1
+        writer.close()
+        await until(lambda: not front.state.connections)
+        assert alice.taken.inside == 0
+        front.clear()
+        await until(lambda: not front.door.crowded)
+
+    def crowd_again(goes_on: Callable[[], None]) -> None:
+        front.crowd()
+        goes_on()
+
+    front.run(client)
+    assert front.bodies == [b"first"]
+    assert alice.taken.inside == 0
 
 
 def test_where_the_kernel_does_not_tell_nothing_has_waited() -> None:

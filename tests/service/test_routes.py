@@ -24,7 +24,7 @@ from service.protocols.timing import RequestTiming
 class Broken:
     """A front whose state nobody foresaw."""
 
-    limits = BodyLimits(max_bytes=100, timeout=1)
+    limits = BodyLimits(max_bytes=100)
 
     @property
     def lifecycle(self) -> None:

@@ -3,21 +3,35 @@
 import grpc
 from google.protobuf.message import Message
 
+from service.protocols.connections import ConnectionLimits
 from service.protocols.v2.grpc.guard import Guard
 from service.protocols.v2.grpc.service import SERVICE, InferenceService, told
+
+MAX_CALLS = 1024
+"""At a time on one connection: a client's further calls wait there."""
 
 
 class InferenceServer:
     """Listens on the event loop that runs when it is bound."""
 
-    def __init__(self, service: InferenceService, host: str, port: int, max_bytes: int, shared: bool) -> None:
-        """`port`: 0 takes a free one. `max_bytes`: of a message that comes. `shared`: other
-        processes may listen on that port, too.
+    def __init__(
+        self,
+        service: InferenceService,
+        host: str,
+        port: int,
+        max_bytes: int,
+        limits: ConnectionLimits,
+        idle: float,
+        shared: bool,
+    ) -> None:
+        """`port`: 0 takes a free one. `max_bytes`: of a message that comes. `idle`: seconds without a call. `shared`:
+        other processes may listen on that port, too.
         """
         self.service = service
         self.host = f"[{host}]" if ":" in host else host
         self.port = port
         self.max_bytes = max_bytes
+        self.limits, self.idle = limits, idle
         self.shared = shared
 
     @property
@@ -26,7 +40,18 @@ class InferenceServer:
 
     def bind(self) -> None:
         """Raises RuntimeError where the port is taken."""
-        options = (("grpc.max_receive_message_length", self.max_bytes), ("grpc.so_reuseport", int(self.shared)))
+        options = (
+            ("grpc.max_receive_message_length", self.max_bytes),
+            ("grpc.so_reuseport", int(self.shared)),
+            ("grpc.max_allowed_incoming_connections", self.limits.connections),
+            ("grpc.max_concurrent_streams", MAX_CALLS),
+            ("grpc.max_metadata_size", self.limits.head_bytes),
+            ("grpc.absolute_max_metadata_size", self.limits.head_bytes),
+            ("grpc.server_handshake_timeout_ms", milliseconds(self.limits.head)),
+            ("grpc.max_connection_idle_ms", milliseconds(self.idle)),
+            ("grpc.keepalive_time_ms", milliseconds(self.idle)),
+            ("grpc.keepalive_timeout_ms", milliseconds(self.limits.answer)),
+        )
         gate = self.service.gate
         guards = () if gate is None else (Guard(gate, self.service.turned_away),)
         self._server = grpc.aio.server(handlers=[handlers(self.service)], interceptors=guards, options=options)
@@ -59,6 +84,10 @@ def handlers(service: InferenceService) -> grpc.GenericRpcHandler:
         service.model_stream_infer, response_serializer=serialized
     )
     return grpc.method_handlers_generic_handler(SERVICE.full_name, methods)
+
+
+def milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
 
 
 def serialized(response: Message) -> bytes:
