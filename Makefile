@@ -6,6 +6,7 @@ DEV := .venv-dev
 PEERS := mosec litserve bentoml ray pytriton
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?=
+SEEN := tests/service/v2 $(patsubst %,tests/service/test_%.py,identity keys limits routes stream)
 METHODS ?= plain,deep-supervision,self-distillation-without-hint,self-distillation,self-distillation-gradient-equilibrium,self-distillation-ensemble
 METHODS_GPU ?= plain,deep-supervision,self-distillation,deep-mutual-learning
 METHODS_CIFAR100 ?= deep-supervision,deep-mutual-learning,plain,self-distillation,mutual,deep-supervision-label-smoothing,mutual-strided-first-head
@@ -33,9 +34,11 @@ $(DEV)/installed: pyproject.toml constraints.txt
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
 
-# All tests together are held to the share of the server's branches that they reach (pyproject.toml).
+# What clients see is tested once more with fronts in processes of their own. All tests together are held to the share of
+# the server's branches that they reach (pyproject.toml).
 test: $(DEV)/installed .venv-kserve/installed  ## run all tests; ARGS='-k policy' passes flags to pytest
 	$(DEV)/bin/python -m $(if $(ARGS),pytest $(ARGS),coverage run -m pytest)
+	$(if $(ARGS),,ANYTIME_FRONT_WORKERS=2 $(DEV)/bin/python -m coverage run -m pytest $(SEEN))
 	$(if $(ARGS),,$(DEV)/bin/python -m coverage combine --quiet)
 	$(if $(ARGS),,$(DEV)/bin/python -m coverage report)
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -136,6 +137,12 @@ def connection_limits(settings: Settings, fronts: int) -> ConnectionLimits:
     )
 
 
+def need_grpc(port: int) -> None:
+    """Raises ValueError where it is not installed."""
+    if find_spec("grpc") is None:
+        raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed")
+
+
 def grpc_server(
     settings: Settings,
     port: int,
@@ -147,11 +154,10 @@ def grpc_server(
     shared: bool,
 ) -> "InferenceServer":
     """Raises ValueError where gRPC is not installed."""
-    try:
-        from service.protocols.v2.grpc.server import InferenceServer
-        from service.protocols.v2.grpc.service import InferenceService
-    except ModuleNotFoundError as error:
-        raise ValueError(f"grpc_port {port} needs the extra 'grpc' (grpcio), which is not installed") from error
+    need_grpc(port)
+    from service.protocols.v2.grpc.server import InferenceServer
+    from service.protocols.v2.grpc.service import InferenceService
+
     service = InferenceService(front, metrics, settings.max_queue, gate, journal, settings.tracing)
     idle = settings.grpc_idle_timeout_ms / 1000
     return InferenceServer(service, settings.host, port, settings.max_body_bytes, limits, idle, shared)

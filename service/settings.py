@@ -169,7 +169,8 @@ class Settings(BaseSettings):
         8192,
         ge=1,
         description="most connections; for one more, that which has kept the server waiting the longest is closed, or "
-        "where all are at work, the new one, with 503. Lowered where the process may not have as many open files",
+        "where all are at work, the new one, with 503. Lowered where the process may not have as many open files. Each "
+        "of --front-workers has its share of this limit, of the next one and of --max-buffered-bytes",
     )
     max_connections_per_address: int = Field(
         4096,

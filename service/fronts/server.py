@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import uvloop
 
 from service import logs
+from service.app import need_grpc
 from service.fronts.listeners import listeners, reserved
 from service.fronts.supervisor import Fronts
 from service.local import EngineSide
@@ -42,7 +43,8 @@ class EngineProcess:
         self.again = False
 
     def reserve(self, grpc_port: int) -> None:
-        """All fronts share the port: it is chosen here, and kept. Raises OSError."""
+        """All fronts share the port: it is chosen here, and kept. Raises OSError, or ValueError without gRPC."""
+        need_grpc(grpc_port)
         self.grpc = reserved(self.settings.host, grpc_port)
         grpc_port = self.grpc.getsockname()[1]
         self.settings = self.settings.model_copy(update={"grpc_port": grpc_port})

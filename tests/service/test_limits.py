@@ -18,6 +18,8 @@ from tests.service.test_clients import BOOT
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /predict?latency_budget_ms=inf HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+ONE = ("--front-workers", "0")
+"""Of several, each has its share, and the kernel chooses whose a connection is."""
 SHORT = ("head", "idle", "body", "answer")
 
 
@@ -133,7 +135,7 @@ def ended(server: Server, cause: str) -> float:
 
 
 def test_who_waits_longest_makes_room(pngs: list[bytes]) -> None:
-    with Server("--max-connections", "5") as server, contextlib.ExitStack() as stack:
+    with Server("--max-connections", "5", *ONE) as server, contextlib.ExitStack() as stack:
         server.client.get("/health/live")
         clients = [stack.enter_context(connected(server)) for _ in range(12)]
         for client in clients[:-5]:
@@ -145,7 +147,7 @@ def test_who_waits_longest_makes_room(pngs: list[bytes]) -> None:
 
 
 def test_an_address_takes_no_room_from_others() -> None:
-    with Server("--max-connections-per-address", "2", "--forwarded-allow-ips", "127.0.0.9") as server:
+    with Server("--max-connections-per-address", "2", "--forwarded-allow-ips", "127.0.0.9", *ONE) as server:
         url = server.client.base_url
         with contextlib.ExitStack() as stack:
 
@@ -199,7 +201,7 @@ def test_who_is_ended_keeps_nothing_of_a_key(
 
 def test_without_files_left_others_are_served_and_new_ones_wait(pngs: list[bytes]) -> None:
     """More connections than files: the limit follows the files, and is said to."""
-    with few_files(300) as server:
+    with few_files(300, *ONE) as server:
         assert any("max_connections: 44 instead of 8192" in line for line in server.log)
         with contextlib.ExitStack() as stack:
             for _ in range(100):
@@ -208,7 +210,7 @@ def test_without_files_left_others_are_served_and_new_ones_wait(pngs: list[bytes
 
 
 @contextlib.contextmanager
-def few_files(count: int) -> Iterator[Server]:
+def few_files(count: int, *flags: str) -> Iterator[Server]:
     """A server that may have so many open."""
     script = (
         f"import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, ({count}, {count})); "
@@ -221,7 +223,7 @@ def few_files(count: int) -> Iterator[Server]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", limited)
-        server = Server()
+        server = Server(*flags)
     with server:
         yield server
 

@@ -11,7 +11,7 @@ from benchmarks.server import Server
 from tests.service.v2.grpc.conftest import address
 from tests.service.v2.grpc.test_tritonclient import HEAVY, WAIT, pictures, runs, streaming
 
-FLAGS = ("--model-control", "--grpc-port", "0")
+FLAGS = ("--model-control", "--grpc-port", "0", "--max-batch", "1")
 
 
 def unload(server: Server, name: str) -> None:

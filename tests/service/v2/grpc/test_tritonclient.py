@@ -293,12 +293,13 @@ def test_what_a_stream_asked_for_is_finished_before_the_end_and_an_idle_one_hold
             _, error = stream.next()
             assert error.status() == "StatusCode.UNAVAILABLE"
             assert "shutting down" in error.message()
-        assert server.wait() == -signal.SIGTERM
+        assert server.wait() in (0, -signal.SIGTERM)  # with fronts in processes of their own, and without
 
 
 def test_a_taken_port_stops_the_start(speaking: Server) -> None:
-    with pytest.raises(RuntimeError, match="error: grpc_port: Failed to bind"):
-        Server("--grpc-port", address(speaking).rpartition(":")[2])
+    port = address(speaking).rpartition(":")[2]
+    with pytest.raises(RuntimeError, match=rf"error: .*{port}"):
+        Server("--grpc-port", port)
 
 
 def test_without_grpc_one_sentence_says_what_is_needed() -> None:
