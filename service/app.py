@@ -66,6 +66,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         return open_model(variant, source.device, settings, engine, metrics, delivery)
 
     registry, lifecycle = Models(map(opened, source.load()), settings.default_model), Lifecycle()
+    metrics.ready.set_function(lambda: lifecycle.welcomes)
     budgets = settings.budgets
     keys, journal = settings.key_source, Journal(clock) if settings.access_log else None
     gate = None if keys is None else Gate(keys.read(), clock)

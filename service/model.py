@@ -127,8 +127,9 @@ class Model:
         """Count a last outcome that is on its way to the client."""
         self.times.delivery.add(now - outcome.finished, now)
         budget = terms.budget if math.isfinite(terms.budget) else None
-        elapsed, left = now - terms.arrival, terms.deadline - now
-        self.metrics.observe_answer(outcome, terms.operating_point, elapsed=elapsed, budget=budget, left=left)
+        self.metrics.observe_answer(
+            outcome, terms.operating_point, arrival=terms.arrival, now=now, budget=budget, left=terms.deadline - now
+        )
 
     def _thresholds(self, ask: Ask) -> tuple[str | None, tuple[float, ...]]:
         points = self.metadata.operating_points

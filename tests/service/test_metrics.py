@@ -45,6 +45,10 @@ def test_metrics_count_exactly_what_was_asked(pngs: list[bytes]) -> None:
     runs = Counter(stage for answer in answers for stage in range(1, answer.exit.number + 1))
     for stage, count in runs.items():
         assert value("batch_size_sum", stage=str(stage)) == count
+    parts = [value(f"{part}_duration_seconds_sum") for part in ("front", "queue", "compute", "answer")]
+    assert min(parts) > 0
+    assert sum(parts) <= value("request_duration_seconds_sum")
+    assert after["anytime_ready", frozenset()] == 1
     assert value("queue_depth") == 0
     assert value("deadline_missed_total") == 0
 
