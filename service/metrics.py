@@ -108,7 +108,8 @@ class ModelMetrics:
         self._drift, self._points = Drift(metadata), list(metadata.operating_points)
         self._refused = partial(metrics.observe_refusal, model)
         numbers = [str(number) for number in range(1, len(metadata.exits) + 1)]
-        metrics.requests.labels(model, "200")
+        for code in ("200", "500"):
+            metrics.requests.labels(model, code)
         for reason in ("budget_too_small", "overloaded", "queue_full", "not_ready"):
             metrics.refused.labels(model, reason)
         self._stage = [metrics.stage.labels(model, number) for number in numbers]
