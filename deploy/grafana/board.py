@@ -108,16 +108,18 @@ def budgets() -> Panels:
 
 def depth() -> Panels:
     return [
-        shares(
+        stack(
             "Exits",
             "Share of the answers by the exit that gave them. Under load it moves to the first exits.",
-            {"exit {{exit}}": rate("exits_total", "exit")},
+            {"exit {{exit}}": share("exits_total", "exit")},
+            "percentunit",
         ).span(HALF),
-        shares(
+        stack(
             "Reasons",
             "Why answers went no deeper: confident, no time left of the budget, the time went to others (load), or "
             "no deeper exit.",
-            {"{{reason}}": rate("exits_total", "reason")},
+            {"{{reason}}": share("exits_total", "reason")},
+            "percentunit",
         ).span(HALF),
         graph(
             "Depth",
@@ -319,6 +321,10 @@ def rate(metric: str, by: str = "", selected: str = MODEL) -> Expression:
     return f"sum by ({by}) (rate(anytime_{metric}{selected}[$__rate_interval]))"
 
 
+def share(metric: str, by: str) -> Expression:
+    return f"{rate(metric, by)} / on () group_left {rate(metric)}"
+
+
 def mean(histogram: str, by: str = "") -> Expression:
     return f"{rate(f'{histogram}_sum', by)} / {rate(f'{histogram}_count', by)}"
 
@@ -342,12 +348,6 @@ def graph(title: str, description: str, queries: Queries, unit: str = "short") -
 def stack(title: str, description: str, queries: Queries, unit: str) -> timeseries.Panel:
     mode = common.StackingConfig().mode(StackingMode.NORMAL)
     return graph(title, description, queries, unit).stacking(mode).fill_opacity(40)
-
-
-def shares(title: str, description: str, queries: Queries) -> timeseries.Panel:
-    """Of a whole, which is always 100 %."""
-    mode = common.StackingConfig().mode(StackingMode.PERCENT)
-    return graph(title, description, queries, "percentunit").stacking(mode).fill_opacity(40).max(1)
 
 
 def number(title: str, description: str, queries: Queries, unit: str, colours: dict[str, float | None]) -> stat.Panel:

@@ -20,6 +20,7 @@ def test_metrics_count_exactly_what_was_asked(pngs: list[bytes]) -> None:
         exits = {labels for name, labels in before if name == "anytime_exits_total"}
         assert len(exits) == 4 * len(Reason)
         assert all(value == 0 for (name, _), value in before.items() if name == "anytime_exits_total")
+        assert before["anytime_requests_total", frozenset({("model", "fashion-mnist"), ("code", "500")})] == 0
 
         answers = [ask(server, image) for image in pngs[:40]]
         for _ in range(3):
