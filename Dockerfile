@@ -2,12 +2,13 @@
 FROM python:3.11-slim-bookworm AS build
 ARG EXTRA=cpu
 WORKDIR /src
-RUN python -m venv /opt/anytime
+RUN python -m venv --without-pip /opt/anytime
 COPY pyproject.toml constraints.txt LICENSE README.md ./
 COPY decoding decoding
 COPY service service
-# Training and export stay outside: the server needs neither, and no torch.
-RUN /opt/anytime/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[${EXTRA}]"
+# Training and export stay outside: the server needs neither, and no torch. Nor does it need the tests of its packages.
+RUN pip --python /opt/anytime/bin/python install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[${EXTRA}]" \
+ && find /opt/anytime -depth -type d \( -name tests -o -path '*/onnx/backend/test' \) -exec rm -r {} +
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --no-create-home --uid 10001 anytime

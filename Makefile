@@ -29,7 +29,7 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/bin/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-compile -r $<
 	touch $@
 
-.PHONY: serve test check format proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
+.PHONY: serve test check format board proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
@@ -51,6 +51,9 @@ check: $(DEV)/installed  ## format, lint, types, import rules
 format: $(DEV)/installed  ## rewrite the code as `make check` wants it
 	$(DEV)/bin/ruff format .
 	$(DEV)/bin/ruff check --fix .
+
+board: $(DEV)/installed  ## write Grafana's board anew
+	$(DEV)/bin/python -m deploy.grafana.board
 
 proto: $(DEV)/installed  ## write anew what is generated of the messages of gRPC
 	$(DEV)/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. service/protocols/v2/grpc/*.proto

@@ -206,8 +206,16 @@ def outcome(job: Job, reason: Reason | None, now: float) -> Outcome:
     probabilities = result_of(job).probabilities[job.row]
     if reason is not None:
         job.result = None
-    queue = job.started - job.admitted
-    return Outcome(len(job.confidences), reason, probabilities, tuple(job.confidences), queue, job.compute, now)
+    return Outcome(
+        len(job.confidences),
+        reason,
+        probabilities,
+        tuple(job.confidences),
+        queue=job.started - job.admitted,
+        compute=job.compute,
+        admitted=job.admitted,
+        finished=now,
+    )
 
 
 def inputs(stages: Stages, stage: int, jobs: Sequence[Job], now: float) -> tuple[Features, Tensor | None]:

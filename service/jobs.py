@@ -36,7 +36,7 @@ class Outcome:
     """What an exit (from 1) answers, and why the job stopped there; without a reason it goes on, and more will come.
 
     `probabilities`: one per class. `confidences`: at each exit so far. `queue`: seconds from admission to the start of
-    stage 1, `compute`: in the stages; `finished`: on the engine's clock.
+    stage 1, `compute`: in the stages; `admitted` and `finished`: on the engine's clock.
     """
 
     exit: int
@@ -45,6 +45,7 @@ class Outcome:
     confidences: Sequence[float]
     queue: float
     compute: float
+    admitted: float
     finished: float
 
 

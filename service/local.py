@@ -54,6 +54,7 @@ class EngineSide:
         self.models.check_default()
         self.repository = Repository(self.source, self.models, self.metrics, seen, self._opened, self._warm)
         self.lifecycle = Lifecycle()
+        self.metrics.ready.set_function(lambda: self.lifecycle.welcomes)
         self._thread = threading.Thread(
             target=work, args=(self.engine, self.lifecycle, on_failure), name="engine", daemon=True
         )

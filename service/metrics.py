@@ -46,7 +46,12 @@ class Metrics:
         self.requests = counter("requests_total", "Requests for a prediction, by HTTP status.", "code")
         self.exits = counter("exits_total", "Answers by exit and reason.", "exit", "reason")
         self.request = histogram("request_duration_seconds", "From the arrival of a request to its answer.", DURATIONS)
+        self.front = histogram("front_duration_seconds", "From the arrival of a request to admission.", DURATIONS)
         self.queue = histogram("queue_duration_seconds", "From admission to the start of stage 1.", DURATIONS)
+        self.compute = histogram("compute_duration_seconds", "In the stages that an answer took.", DURATIONS)
+        self.delivery = histogram(
+            "answer_duration_seconds", "From when the engine has an answer to when it is sent.", DURATIONS
+        )
         self.stage = histogram("stage_duration_seconds", "One run of a stage with its batch.", DURATIONS, "stage")
         self.budget = histogram("budget_seconds", "Latency budgets that clients granted.", DURATIONS)
         self.slack = histogram("budget_slack_seconds", "What was left of the budget at the answer.", SLACKS)
@@ -61,6 +66,7 @@ class Metrics:
         self.exit_drift = gauge("exit_drift", f"{moved}, of the shares of the exits.", "operating_point")
         self.refused = counter("refused_total", "Requests refused at the door, by error code.", "reason")
         self.info = gauge("model_info", "1 for a version that is served.", "version", "provider", "precision")
+        self.ready = Gauge("anytime_ready", "1 while new requests are welcome.", registry=registry)
         self.broken = Gauge(
             "anytime_broken_artifact",
             "1 for a file of the model folder that cannot be served.",
@@ -147,7 +153,8 @@ class ModelMetrics:
         self._drift, self._points = Drift(metadata), list(metadata.operating_points)
         self._refused = partial(metrics.observe_refusal, model)
         numbers = [str(number) for number in range(1, len(metadata.exits) + 1)]
-        metrics.requests.labels(model, "200")
+        for code in ("200", "500"):
+            metrics.requests.labels(model, code)
         for reason in ("budget_too_small", "overloaded", "queue_full", "not_ready"):
             metrics.refused.labels(model, reason)
         self._stage = [metrics.stage.labels(model, number) for number in numbers]
@@ -158,7 +165,9 @@ class ModelMetrics:
             for number in numbers
             for reason in Reason
         }
-        self._request, self._queue = metrics.request.labels(model), metrics.queue.labels(model)
+        self._request, self._front = metrics.request.labels(model), metrics.front.labels(model)
+        self._queue, self._compute = metrics.queue.labels(model), metrics.compute.labels(model)
+        self._delivery = metrics.delivery.labels(model)
         self._budget, self._slack = metrics.budget.labels(model), metrics.slack.labels(model)
         self._missed, self._depth = metrics.missed.labels(model), metrics.depth.labels(model)
 
@@ -187,10 +196,17 @@ class ModelMetrics:
         self._refused(reason)
 
     def observe_answer(
-        self, outcome: Outcome, operating_point: str | None, *, elapsed: float, budget: float | None, left: float
+        self,
+        outcome: Outcome,
+        operating_point: str | None,
+        *,
+        arrival: float,
+        now: float,
+        budget: float | None,
+        left: float,
     ) -> None:
-        """One answer. Durations in seconds; `budget` is None for a client without a limit, else `left` is what is left
-        of it.
+        """One answer, `arrival` and `now` on the engine's clock. `budget` is None for a client without a limit, else
+        `left` is what is left of it, in seconds.
         """
         exit, reason = outcome.exit, outcome.reason
         assert reason is not None, "a job that goes on has no answer yet"
@@ -199,8 +215,11 @@ class ModelMetrics:
         if operating_point is not None:
             self._drift.add(operating_point, outcome.confidences)
         self._depth.observe(self._depths[exit - 1])
+        self._front.observe(outcome.admitted - arrival)
         self._queue.observe(outcome.queue)
-        self._request.observe(elapsed)
+        self._compute.observe(outcome.compute)
+        self._delivery.observe(now - outcome.finished)
+        self._request.observe(now - arrival)
         if budget is not None:
             self._budget.observe(budget)
             self._slack.observe(left)

@@ -78,7 +78,14 @@ class ModelObserver(Protocol):
     def observe_refusal(self, reason: str) -> None: ...
 
     def observe_answer(
-        self, outcome: Outcome, operating_point: str | None, *, elapsed: float, budget: float | None, left: float
+        self,
+        outcome: Outcome,
+        operating_point: str | None,
+        *,
+        arrival: float,
+        now: float,
+        budget: float | None,
+        left: float,
     ) -> None: ...
 
 
@@ -157,8 +164,9 @@ class Model:
         """Count a last outcome that is on its way to the client."""
         self.times.delivery.add(now - outcome.finished, now)
         budget = terms.budget if math.isfinite(terms.budget) else None
-        elapsed, left = now - terms.arrival, terms.deadline - now
-        self.metrics.observe_answer(outcome, terms.operating_point, elapsed=elapsed, budget=budget, left=left)
+        self.metrics.observe_answer(
+            outcome, terms.operating_point, arrival=terms.arrival, now=now, budget=budget, left=terms.deadline - now
+        )
 
     def _thresholds(self, ask: Ask) -> tuple[str | None, tuple[float, ...]]:
         points = self.metadata.operating_points

@@ -136,10 +136,15 @@ class Link:
         self.send(message)
 
     def _answered(self, message: Answered) -> None:
-        confidences = message.confidences
-        outcome = Outcome(message.exit, message.reason, NOTHING, confidences, message.queue, 0.0, 0.0)
+        times = (message.queue, message.compute, message.admitted, message.finished)
+        outcome = Outcome(message.exit, message.reason, NOTHING, message.confidences, *times)
         self._models[message.model].metrics.observe_answer(
-            outcome, message.operating_point, elapsed=message.elapsed, budget=message.budget, left=message.left
+            outcome,
+            message.operating_point,
+            arrival=message.arrival,
+            now=message.now,
+            budget=message.budget,
+            left=message.left,
         )
 
     def _delivered(self, message: Delivered) -> None:
@@ -245,6 +250,7 @@ class FrontReply:
             tuple(outcome.confidences),
             outcome.queue,
             outcome.compute,
+            outcome.admitted,
             outcome.finished,
         )
         if outcome.reason is None:

@@ -45,8 +45,12 @@ class Answered(Message):
     reason: Reason
     confidences: tuple[float, ...]
     queue: float
+    compute: float
+    admitted: float
+    finished: float
     operating_point: str | None
-    elapsed: float
+    arrival: float
+    now: float
     budget: float | None
     left: float
 
@@ -130,6 +134,7 @@ class Told(Message):
     confidences: tuple[float, ...]
     queue: float
     compute: float
+    admitted: float
     finished: float
 
 

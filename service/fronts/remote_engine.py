@@ -56,9 +56,9 @@ class RemoteEngine:
 
     def told(self, message: Told) -> None:
         probabilities = np.frombuffer(message.probabilities, np.float32)
-        values = (probabilities, message.confidences, message.queue, message.compute, message.finished)
+        times = (message.queue, message.compute, message.admitted, message.finished)
         job = self._jobs[message.number][0] if message.reason is None else self._end(message.number)
-        job.reply.put(Outcome(message.exit, message.reason, *values))
+        job.reply.put(Outcome(message.exit, message.reason, probabilities, message.confidences, *times))
 
     def failed(self, number: Number, error: RequestError) -> Job:
         job = self._end(number)

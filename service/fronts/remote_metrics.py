@@ -59,11 +59,19 @@ class RemoteModelMetrics:
         self._send(Refused(self._model.name, reason))
 
     def observe_answer(
-        self, outcome: Outcome, operating_point: str | None, *, elapsed: float, budget: float | None, left: float
+        self,
+        outcome: Outcome,
+        operating_point: str | None,
+        *,
+        arrival: float,
+        now: float,
+        budget: float | None,
+        left: float,
     ) -> None:
         assert outcome.reason is not None, "a job that goes on has no answer yet"
-        said = (outcome.exit, outcome.reason, tuple(outcome.confidences), outcome.queue)
-        self._send(Answered(self._model, *said, operating_point, elapsed, budget, left))
+        said = (outcome.exit, outcome.reason, tuple(outcome.confidences))
+        times = (outcome.queue, outcome.compute, outcome.admitted, outcome.finished)
+        self._send(Answered(self._model, *said, *times, operating_point, arrival, now, budget, left))
 
 
 class ReportedDelivery(RecentQuantile):

@@ -1,74 +1,63 @@
-"""A real Prometheus, with the configuration that is shipped, scraping a real server."""
+"""Rules and configuration of Prometheus and Alertmanager, by the tools that come with them."""
 
 import re
 import shutil
-import socket
 import subprocess
-import threading
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
+import yaml
 
-from benchmarks.server import Server
+from tests.deploy.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 60
+DEPLOY = ROOT / "deploy"
+CASES = Path(__file__).parent / "rules.yml"
+RULES = DEPLOY / "prometheus" / "rules.yml"
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Debian's prometheus")
+needs_amtool = pytest.mark.skipif(
+    shutil.which("amtool") is None, reason="amtool comes with Debian's prometheus-alertmanager"
+)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
+def check(*command: str | Path) -> None:
+    """Raises AssertionError with what the command says where it finds something wrong."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="Debian's package prometheus is not installed")
-def test_prometheus_scrapes_the_exits(server: Server, tmp_path: Path) -> None:
-    server.client.post(
-        "/predict",
-        content=(ROOT / "tests" / "data" / "ankle-boot.png").read_bytes(),
-        params={"latency_budget_ms": "inf"},
-    )
-    shipped = (ROOT / "deploy" / "prometheus.yml").read_text()
-    here = shipped.replace("anytime:8000", f"127.0.0.1:{server.client.base_url.port}").replace("5s", "200ms")
-    (tmp_path / "prometheus.yml").write_text(here)
-    port = free_port()
-    command = [
-        "prometheus",
-        f"--config.file={tmp_path / 'prometheus.yml'}",
-        f"--storage.tsdb.path={tmp_path / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
+def alerts() -> list[dict[str, dict[str, str]]]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule]
+
+
+@needs_promtool
+def test_alerts_fire_when_they_should_and_only_then() -> None:
+    check("promtool", "test", "rules", CASES)
+
+
+@needs_promtool
+def test_promtool_finds_nothing_to_complain_about() -> None:
+    check("promtool", "check", "config", "--lint-fatal", DEPLOY / "prometheus" / "prometheus.yml")
+
+
+@needs_amtool
+def test_amtool_finds_nothing_to_complain_about() -> None:
+    check("amtool", "check-config", DEPLOY / "alertmanager" / "alertmanager.yml")
+
+
+def test_every_alert_has_a_case_in_which_it_fires() -> None:
+    cases = CASES.read_text()
+    silent = [
+        str(alert["alert"])
+        for alert in alerts()
+        if f'"{alert["alert"]}"' not in cases and f"alertname: {alert['alert']}" not in cases
     ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as prometheus:
-        try:
-            found = first_answer(
-                f"http://127.0.0.1:{port}/api/v1/query", 'sum by (exit) (anytime_exits_total{job="anytime"})'
-            )
-        finally:
-            prometheus.terminate()
-    assert {one["metric"]["exit"] for one in found} == {"1", "2", "3", "4"}
-    assert sum(float(one["value"][1]) for one in found) >= 1
+    assert silent == []
 
 
-def first_answer(url: str, query: str) -> list[dict[str, Any]]:
-    """Ask until Prometheus has scraped something."""
-    pause = threading.Event()
-    for _ in range(PATIENCE * 5):
-        try:
-            response = httpx.get(url, params={"query": query}).raise_for_status()
-            result: list[dict[str, Any]] = response.json()["data"]["result"]
-        except httpx.HTTPError:  # it does not listen yet, or says that it is starting
-            result = []
-        if result:
-            return result
-        pause.wait(0.2)
-    raise AssertionError(f"nothing scraped within {PATIENCE} s")
-
-
-def test_both_compose_files_have_the_same_services_and_one_a_gpu() -> None:
-    with_gpu, without = ((ROOT / name).read_text() for name in ("docker-compose.yml", "docker-compose.cpu.yml"))
-    services = re.compile(r"^  (\w+):$", re.MULTILINE)
-    assert services.findall(with_gpu) == services.findall(without) == ["anytime", "prometheus"]
-    assert "capabilities: [gpu]" in with_gpu
-    assert "capabilities: [gpu]" not in without
+def test_every_alert_says_who_is_to_act_and_links_to_its_entry_of_the_runbook() -> None:
+    entries = re.findall(r"^## (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    assert entries == [alert["alert"] for alert in alerts()]
+    for alert in alerts():
+        assert alert["labels"]["severity"] in {"page", "ticket"}
+        assert alert["annotations"]["runbook"] == f"docs/runbook.md#{str(alert['alert']).lower()}"

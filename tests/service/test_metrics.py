@@ -20,6 +20,7 @@ def test_metrics_count_exactly_what_was_asked(pngs: list[bytes]) -> None:
         exits = {labels for name, labels in before if name == "anytime_exits_total"}
         assert len(exits) == 4 * len(Reason)
         assert all(value == 0 for (name, _), value in before.items() if name == "anytime_exits_total")
+        assert before["anytime_requests_total", frozenset({("model", "fashion-mnist"), ("code", "500")})] == 0
 
         answers = [ask(server, image) for image in pngs[:40]]
         for _ in range(3):
@@ -45,6 +46,10 @@ def test_metrics_count_exactly_what_was_asked(pngs: list[bytes]) -> None:
     runs = Counter(stage for answer in answers for stage in range(1, answer.exit.number + 1))
     for stage, count in runs.items():
         assert value("batch_size_sum", stage=str(stage)) == count
+    parts = [value(f"{part}_duration_seconds_sum") for part in ("front", "queue", "compute", "answer")]
+    assert min(parts) > 0
+    assert sum(parts) <= value("request_duration_seconds_sum")
+    assert after["anytime_ready", frozenset()] == 1
     assert value("queue_depth") == 0
     assert value("deadline_missed_total") == 0
 

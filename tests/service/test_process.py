@@ -140,6 +140,7 @@ def test_draining_says_not_ready_and_serves_on(pngs: list[bytes]) -> None:
         while server.client.get("/health/ready").status_code == 200:
             pass
         assert server.client.get("/health/live").status_code == 200
+        assert samples(server)["anytime_ready", frozenset()] == 0
         assert ask(server, pngs[0]).latency.budget_met
         server.terminate()
         assert server.wait() == -signal.SIGTERM  # as uvicorn ends after an orderly shutdown

@@ -71,7 +71,7 @@ def test_an_exit_that_was_told_and_turns_out_to_be_the_last_says_so(embedded: Ar
         def submit(_: Sequence[Tensor], __: Terms, replies: Sequence[EveryOutcome]) -> list[None]:
             (reply,) = replies
             for number, reason in ((1, None), (2, None), (2, Reason.LOAD)):
-                reply.put(Outcome(number, reason, probabilities, (0.5,) * number, 0.0, 0.0, 0.0))
+                reply.put(Outcome(number, reason, probabilities, (0.5,) * number, 0.0, 0.0, 0.0, 0.0))
             return [None]
 
         model = SimpleNamespace(metadata=embedded.metadata, submit=submit, answered=lambda *_: None)

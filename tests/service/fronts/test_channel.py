@@ -68,7 +68,7 @@ def test_messages_of_one_turn_come_together_and_in_order() -> None:
 
 
 def test_large_messages_come_whole() -> None:
-    told = Told(1, 2, Reason.FINAL, np.ones(10**6, np.float32).tobytes(), (0.5, 0.9), 0.1, 0.2, 3.0)
+    told = Told(1, 2, Reason.FINAL, np.ones(10**6, np.float32).tobytes(), (0.5, 0.9), 0.1, 0.2, 3.0, 4.0)
 
     async def talk(here: Channel[Any], heard: Heard, third: socket.socket) -> None:
         for _ in range(3):

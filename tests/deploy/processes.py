@@ -1,0 +1,48 @@
+"""Programs beside the server: started for a test, asked until they answer as expected, and ended."""
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+PATIENCE = 90
+"""Seconds until a test is given up; nothing waits for that long where it works."""
+ROOT = Path(__file__).parents[2]
+
+Answer = TypeVar("Answer")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(*command: str | Path) -> Iterator[None]:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def eventually(ask: Callable[[], Answer], expected: Callable[[Answer], object] = bool) -> Answer:
+    """The first answer that is as expected; a program that does not listen yet is asked again."""
+    pause, answer, until = threading.Event(), None, time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            answer = ask()
+        except httpx.HTTPError:
+            pass
+        else:
+            if expected(answer):
+                return answer
+        pause.wait(0.2)
+    raise AssertionError(f"not within {PATIENCE} s; the last answer was {answer}")
