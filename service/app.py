@@ -20,7 +20,7 @@ from service.engine import Engine, Network
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.model import Model
-from service.protocols import failures, models, operations, predict, spans, stream
+from service.protocols import failures, models, operations, playground, predict, spans, stream
 from service.protocols.access import Access
 from service.protocols.bodies import BodyLimits
 from service.protocols.connections import ConnectionLimits
@@ -69,7 +69,9 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     budgets = settings.budgets
     keys, journal = settings.key_source, Journal(clock) if settings.access_log else None
     gate = None if keys is None else Gate(keys.read(), clock)
-    entrance = None if gate is None else Entrance(gate, settings.root_path, settings.open_metrics)
+    page = playground.files() if settings.playground else {}
+    open_paths = {*operations.HEALTH, *page, *([operations.METRICS] if settings.open_metrics else [])}
+    entrance = None if gate is None else Entrance(gate, settings.root_path, open_paths)
     door = Door(
         registry, metrics, delivery, budgets.default, settings.max_queue, clock, budgets.most, entrance, journal
     )
@@ -131,6 +133,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     v2_repository.add_routes(app, front, repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.registry)
     operations.prepare_documentation(app)
+    playground.add_routes(app, page)
     failures.add_handlers(app, metrics)
     app.state.grpc = (
         None if settings.grpc_port is None else grpc_server(settings, settings.grpc_port, front, metrics, gate, journal)

@@ -88,6 +88,11 @@ class Settings(BaseSettings):
         description="a span of OpenTelemetry for each request, sent as OTEL_* in the environment says; needs the extra "
         "'otel'",
     )
+    playground: bool = Field(
+        True,
+        description="a page at / to try pictures in a browser and to watch the server; it needs no API key, what "
+        "it asks for does",
+    )
     model: Path = Field(
         EMBEDDED_MODELS, description="an artifact, or a folder of them, all served; default: the embedded ones"
     )

@@ -6,6 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.routing import Route
 
 from service.lifecycle import Lifecycle
+from service.protocols.compression import compressed
 
 HEALTH = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 METRICS = "/metrics"
@@ -23,9 +24,10 @@ def add_routes(app: FastAPI, lifecycle: Lifecycle, registry: CollectorRegistry) 
         return JSONResponse({"ready": lifecycle.welcomes}, 200 if lifecycle.welcomes else 503)
 
     @app.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
         """For Prometheus."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        content, headers = await compressed(generate_latest(registry), request.headers.get("accept-encoding", ""))
+        return Response(content, headers=headers, media_type=CONTENT_TYPE_LATEST)
 
 
 def prepare_documentation(app: FastAPI) -> None:
