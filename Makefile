@@ -28,7 +28,7 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/bin/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-compile -r $<
 	touch $@
 
-.PHONY: serve test check format proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
+.PHONY: serve test screenshots check format proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
@@ -38,6 +38,9 @@ test: $(DEV)/installed .venv-kserve/installed  ## run all tests; ARGS='-k policy
 	$(DEV)/bin/python -m $(if $(ARGS),pytest $(ARGS),coverage run -m pytest)
 	$(if $(ARGS),,$(DEV)/bin/python -m coverage combine --quiet)
 	$(if $(ARGS),,$(DEV)/bin/python -m coverage report)
+
+screenshots: $(DEV)/installed  ## take the README's pictures of the playground anew
+	SCREENSHOTS=docs/images $(DEV)/bin/python -m pytest tests/service/playground -k pictures
 
 check: $(DEV)/installed  ## format, lint, types, import rules
 	$(DEV)/bin/ruff format --check .

@@ -1,8 +1,6 @@
 // The exits of a network, the shallowest first: each lights up as it is reached.
 
-import { REASONS, element, milliseconds, percent } from "./page.js";
-
-const LABELS = 3;
+import { LABELS, REASONS, element, milliseconds, percent, readable } from "./page.js";
 
 export class Ladder {
   constructor(root) {
@@ -81,7 +79,7 @@ class Rung {
     return element(
       "li",
       {},
-      element("span", { className: "label", textContent: label.replaceAll("_", " ") }),
+      element("span", { className: "label", textContent: readable(label) }),
       bar,
       element("span", { className: "share", textContent: percent(probability) }),
     );

@@ -1,7 +1,7 @@
 // Figures of the server, from what it tells Prometheus.
 
 import { Refused, metrics } from "./server.js";
-import { $, REASONS, count, drawn, element, milliseconds, percent } from "./page.js";
+import { $, REASONS, count, drawn, element, milliseconds, percent, readable } from "./page.js";
 
 const EVERY = 2; // seconds
 const MOST_BETWEEN = 60; // seconds, while it fails
@@ -79,7 +79,8 @@ class Figures {
 
   all(name, labels = {}) {
     const wanted = Object.entries(labels);
-    return this.gone.filter((each) => each.name === `anytime_${name}` && wanted.every(([k, v]) => each.labels[k] === v));
+    const named = this.gone.filter((each) => each.name === `anytime_${name}`);
+    return named.filter((each) => wanted.every(([label, value]) => each.labels[label] === value));
   }
 
   sum(name, labels) {
@@ -159,11 +160,12 @@ function showAttainment(figures) {
   const granted = figures.sum("budget_seconds_count");
   const late = figures.sum("deadline_missed_total");
   const refused = figures.all("refused_total").filter(({ value }) => value > 0);
-  const reasons = refused.map(({ labels, value }) => `${count(value)} ${labels.reason.replaceAll("_", " ")}`).join(", ");
-  $("live-attainment").textContent = granted ? percent(Math.floor(1000 * (1 - late / granted)) / 1000, late ? 1 : 0) : "–";
+  const reasons = refused.map(({ labels, value }) => `${count(value)} ${readable(labels.reason)}`).join(", ");
+  const met = Math.floor(1000 * (1 - late / granted)) / 1000; // rounded down: 100 % is all
+  const answers = granted ? `${count(granted - late)} of ${count(granted)} answers that had` : "No answers with";
+  $("live-attainment").textContent = granted ? percent(met, late ? 1 : 0) : "–";
   $("live-attainment-note").textContent =
-    (granted ? `${count(granted - late)} of ${count(granted)} answers that had a budget. ` : "No answers with a budget. ") +
-    (reasons ? `Refused: ${reasons}.` : "None refused.");
+    `${answers} a budget. ` + (reasons ? `Refused: ${reasons}.` : "None refused.");
 }
 
 function showLatency(figures) {
@@ -175,15 +177,19 @@ function showLatency(figures) {
     ? `Latency (filled): half ${within(latencies, 0.5)}, 99 % ${within(latencies, 0.99)}. ` +
       (granted ? `Budgets (outlined): half ${within(budgets, 0.5)}.` : "No budgets.")
     : "No answers.";
-  const [width, height, step] = [16 * latencies.length || 16, 64, 16];
-  const chart = drawn("svg", { viewBox: `0 0 ${width} ${height + 14}`, "aria-hidden": "true" });
-  latencies.forEach(([edge, inside], index) => {
-    const column = (share, name) => {
-      const tall = Math.max(share * height, share > 0 ? 2 : 0);
-      chart.append(drawn("rect", { class: name, x: index * step + 2, width: step - 4, y: height - tall, height: tall }));
-    };
-    if (answered) column(inside / answered, "latency");
-    if (granted) column((budgets[index]?.[1] ?? 0) / granted, "budget");
+  const shares = (buckets, all) => buckets.map(([, inside]) => (all ? inside / all : 0));
+  const columns = { latency: shares(latencies, answered), budget: shares(budgets, granted) };
+  const most = Math.max(...columns.latency, ...columns.budget, Number.MIN_VALUE);
+  const [width, height, step] = [16 * latencies.length, 64, 16];
+  const chart = drawn("svg", { viewBox: `0 -1 ${width} ${height + 15}`, "aria-hidden": "true" });
+  for (const [name, column] of Object.entries(columns)) {
+    column.forEach((share, index) => {
+      const tall = (share / most) * height;
+      const place = { x: index * step + 2, width: step - 4, y: height - tall, height: tall };
+      if (share) chart.append(drawn("rect", { class: name, ...place }));
+    });
+  }
+  latencies.forEach(([edge], index) => {
     if (!AXIS.includes(edge)) return;
     const place = { x: (index + 1) * step, y: height + 12, "text-anchor": "middle" };
     chart.append(drawn("text", place, milliseconds(1000 * edge)));

@@ -2,7 +2,7 @@
 
 import { Ladder } from "./ladder.js";
 import * as live from "./live.js";
-import { $, REASONS, milliseconds, percent } from "./page.js";
+import { $, LABELS, REASONS, count, milliseconds, percent, readable } from "./page.js";
 import { Cut, Refused, Unreachable, models, stream, useKey } from "./server.js";
 
 const BUDGETS = [1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2000, Infinity]; // ms
@@ -60,10 +60,10 @@ $("key-dialog").addEventListener("close", () => {
 
 function chooseModel() {
   model = served.find(({ name }) => name === $("model").value);
-  const points = Object.entries(model.operating_points);
   const kept = $("point").value;
-  const options = points.map(([name]) => new Option(name === model.default_operating_point ? `${name} (default)` : name, name));
-  $("point").replaceChildren(...options, new Option(OWN, OWN));
+  const titled = (name) => (name === model.default_operating_point ? `${name} (default)` : name);
+  const points = Object.keys(model.operating_points).map((name) => new Option(titled(name), name));
+  $("point").replaceChildren(...points, new Option(OWN, OWN));
   $("point").value = kept === OWN || kept in model.operating_points ? kept : model.default_operating_point;
   const samples = [...$("samples").children];
   const fitting = samples.some(({ dataset }) => dataset.model === model.name) ? model.name : samples[0].dataset.model;
@@ -88,9 +88,12 @@ function choosePoint() {
 }
 
 function thresholds() {
-  const own = Number($("threshold").value) / 100;
   const point = model.operating_points[$("point").value];
-  return point ? point.thresholds : model.exits.slice(1).map(() => own);
+  return point ? point.thresholds : model.exits.slice(1).map(ownThreshold);
+}
+
+function ownThreshold() {
+  return Number($("threshold").value) / 100;
 }
 
 function showBudget() {
@@ -105,10 +108,14 @@ function showThreshold() {
 
 function options() {
   const budget = BUDGETS[$("budget").value];
-  const asked = { model: model.name, latency_budget_ms: budget === Infinity ? "inf" : budget, top_k: Math.min(3, model.classes.length) };
-  if ($("point").value === OWN) asked.confidence_threshold = Number($("threshold").value) / 100;
-  else asked.operating_point = $("point").value;
-  return { ...asked, stop_early: !$("deeper").checked };
+  const own = $("point").value === OWN;
+  return {
+    model: model.name,
+    latency_budget_ms: budget === Infinity ? "inf" : budget,
+    ...(own ? { confidence_threshold: ownThreshold() } : { operating_point: $("point").value }),
+    top_k: Math.min(LABELS, model.classes.length),
+    stop_early: !$("deeper").checked,
+  };
 }
 
 function runSoon() {
@@ -126,7 +133,11 @@ async function choose(file, alt = "The chosen picture", sample = null) {
   $("picture").hidden = false;
   $("hint").hidden = true;
   $("picture-note").textContent = "";
-  picture = await smaller(file);
+  try {
+    picture = await (await smaller(file)).arrayBuffer();
+  } catch {
+    return say("No answer", "The file cannot be read.");
+  }
   await run();
 }
 
@@ -144,8 +155,9 @@ async function smaller(file) {
     context.imageSmoothingQuality = "high";
     context.drawImage(whole, 0, 0, canvas.width, canvas.height);
     const small = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
-    const kilobytes = (bytes) => `${Math.ceil(bytes / 1000).toLocaleString("en")} kB`;
-    $("picture-note").textContent = `Sent as ${canvas.width} × ${canvas.height} pixels, ${kilobytes(small.size)} instead of ${kilobytes(file.size)}.`;
+    const kilobytes = (bytes) => `${count(Math.ceil(bytes / 1000))} kB`;
+    const size = `${kilobytes(small.size)} instead of ${kilobytes(file.size)}`;
+    $("picture-note").textContent = `Sent as ${canvas.width} × ${canvas.height} pixels, ${size}.`;
     return small;
   } catch {
     return file; // the server reads formats that this browser does not
@@ -200,23 +212,26 @@ function reach(step, told) {
   showTime(step, told.answer);
 }
 
-function announce(step) {
-  const { exit, latency } = step;
-  const within = latency.budget_ms === null ? "" : latency.left_ms < 0 ? `, late for its ${milliseconds(latency.budget_ms)}` : ` of ${milliseconds(latency.budget_ms)}`;
-  say(
-    `${step.label.replaceAll("_", " ")}, ${percent(step.confidence)} sure`,
-    `Exit ${exit.number} of ${exit.of} answered after ${milliseconds(latency.elapsed_ms)}${within}, with ${percent(exit.depth)} of the work: ${REASONS[exit.reason ?? "confident"]}.`,
-  );
+function announce({ exit, latency: { elapsed_ms: elapsed, budget_ms: budget }, ...step }) {
+  const late = budget !== null && elapsed > budget;
+  const granted = budget === null ? "" : `${late ? ", late for its " : " of "}${milliseconds(budget)}`;
+  const spent = `after ${milliseconds(elapsed)}${granted}, with ${percent(exit.depth)} of the work`;
+  say(sure(step), `Exit ${exit.number} of ${exit.of} answered ${spent}: ${REASONS[exit.reason ?? "confident"]}.`);
+}
+
+function sure({ label, confidence }) {
+  return `${readable(label)}, ${percent(confidence)} sure`;
 }
 
 function showTime(step, answer) {
   const { elapsed_ms: elapsed, budget_ms: budget } = step.latency;
+  const spent = (answer ?? step).latency.elapsed_ms;
   const whole = Math.max(budget ?? elapsed, elapsed);
   $("time").hidden = false;
-  $("time").classList.toggle("late", budget !== null && (answer ?? step).latency.elapsed_ms > budget);
-  $("time").style.setProperty("--spent", (answer ?? step).latency.elapsed_ms / whole);
+  $("time").classList.toggle("late", budget !== null && spent > budget);
+  $("time").style.setProperty("--spent", spent / whole);
   $("time").style.setProperty("--beyond", elapsed / whole);
-  $("time-spent").textContent = `${milliseconds((answer ?? step).latency.elapsed_ms)} spent`;
+  $("time-spent").textContent = `${milliseconds(spent)} spent`;
   $("time-budget").textContent = budget === null ? "no limit" : `${milliseconds(budget)} granted`;
 }
 
@@ -225,13 +240,12 @@ function fail(error, told) {
   const best = told.answer ?? told.last;
   ladder.end(told.last?.exit.number ?? 0);
   if (error instanceof Cut && best) {
-    const text = `${best.label.replaceAll("_", " ")}, ${percent(best.confidence)} sure`;
-    say(text, `The connection ended after exit ${told.last.exit.number}: this is the best answer so far.`, true);
+    say(sure(best), `The connection ended after exit ${told.last.exit.number}: this is the best answer so far.`, true);
   } else if (error instanceof Refused) {
     const wait = error.retryAfter ? ` Worth trying again in ${milliseconds(error.retryAfter)}.` : "";
     say("Refused", `${sentence(error.message)}${wait}`, true);
   } else {
-    say("No answer", error instanceof Unreachable || error instanceof Cut ? error.message : `The page failed: ${error}`, true);
+    say("No answer", error instanceof Unreachable || error instanceof Cut ? error.message : `${error}`, true);
   }
 }
 

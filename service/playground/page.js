@@ -29,6 +29,13 @@ export function count(value) {
   return Math.round(value).toLocaleString("en");
 }
 
+// A name as words: "sweet_pepper".
+export function readable(name) {
+  return name.replaceAll("_", " ");
+}
+
+export const LABELS = 3; // per exit
+
 export const REASONS = {
   confident: "sure enough",
   budget: "no time for the next exit",
