@@ -20,6 +20,7 @@ from service.app import create_app
 from service.descriptors import most_connections
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
+from service.memory import share_heaps
 from service.protocols.connection import Connection
 from service.protocols.cors import allow_origins
 from service.protocols.listener import Listener
@@ -93,6 +94,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def main() -> None:
+    share_heaps()
     settings = within_limits(CliApp.run(Settings))
     try:
         app = create_app(settings, on_failure=end)
