@@ -603,10 +603,11 @@ def test_the_pictures_of_the_readme(open_page: Open, name: str, deeper: bool, op
         page.get_by_label("the last minute").scroll_into_view_if_needed()
         rates = page.locator("#live polyline.rate")
         for image in itertools.cycle((ROCKET, CUP)):
-            budget = 10 + 10 * (len(rates.get_attribute("points") or "") % 20)
+            budget = 20 + 10 * (len(rates.get_attribute("points") or "") % 20)
             server.client.post("/predict", content=image, params={"latency_budget_ms": budget})
             if len((rates.get_attribute("points") or "").split()) >= 4:
                 break
+        set_budget(page, "200 ms")
         page.get_by_role("switch", name="deeper exits").set_checked(deeper)
         sample(page, "Rocket").click()
         settled(page)
