@@ -29,7 +29,7 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/bin/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-compile -r $<
 	touch $@
 
-.PHONY: serve test check format board proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
+.PHONY: serve test screenshots check format board proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
@@ -41,6 +41,9 @@ test: $(DEV)/installed .venv-kserve/installed  ## run all tests; ARGS='-k policy
 	$(if $(ARGS),,ANYTIME_FRONT_WORKERS=2 $(DEV)/bin/python -m coverage run -m pytest $(SEEN))
 	$(if $(ARGS),,$(DEV)/bin/python -m coverage combine --quiet)
 	$(if $(ARGS),,$(DEV)/bin/python -m coverage report)
+
+screenshots: $(DEV)/installed  ## take the README's pictures of the playground anew
+	SCREENSHOTS=docs/images $(DEV)/bin/python -m pytest tests/service/playground -k pictures
 
 check: $(DEV)/installed  ## format, lint, types, import rules
 	$(DEV)/bin/ruff format --check .

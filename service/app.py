@@ -15,7 +15,7 @@ from service.access import Gate
 from service.backend import Backend, Observer
 from service.cores import default_threads
 from service.decoder import Decoder
-from service.protocols import failures, models, operations, predict, spans, stream
+from service.protocols import failures, models, operations, playground, predict, spans, stream
 from service.protocols.access import Access
 from service.protocols.bodies import BodyLimits
 from service.protocols.connections import ConnectionLimits
@@ -55,7 +55,9 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
     )
     budgets, gate = settings.budgets, backend.gate
     journal = Journal(clock) if settings.access_log else None
-    entrance = None if gate is None else Entrance(gate, settings.root_path, settings.open_metrics)
+    page = playground.files() if settings.playground else {}
+    open_paths = {*operations.HEALTH, *page, *([operations.METRICS] if settings.open_metrics else [])}
+    entrance = None if gate is None else Entrance(gate, settings.root_path, open_paths)
     door = Door(
         registry, metrics, backend.delivery, budgets.default, settings.max_queue, clock, budgets.most, entrance, journal
     )
@@ -100,6 +102,7 @@ def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:
     v2_repository.add_routes(app, front, backend.repository, settings.model_control)
     operations.add_routes(app, lifecycle, metrics.exposition)
     operations.prepare_documentation(app)
+    playground.add_routes(app, page)
     failures.add_handlers(app, metrics)
     shared, port = fronts > 0, settings.grpc_port
     app.state.grpc = (

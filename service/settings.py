@@ -61,10 +61,10 @@ class Settings(BaseSettings):
     )
     api_keys_file: Path | None = Field(
         None,
-        description="file of API keys, a line name:key each; every request but for health then needs one, as X-API-Key "
-        "or Authorization: Bearer. Behind a key its own limits may stand, as rate=10 burst=20 concurrency=4. The file "
-        "is read again when it changes. Keys are also taken from ANYTIME_API_KEY in the environment, as key or "
-        "name:key, separated by commas",
+        description="file of API keys, a line name:key each; every request but for health and the playground's files "
+        "then needs one, as X-API-Key or Authorization: Bearer. Behind a key its own limits may stand, as rate=10 "
+        "burst=20 concurrency=4. The file is read again when it changes. Keys are also taken from ANYTIME_API_KEY in "
+        "the environment, as key or name:key, separated by commas",
     )
     api_key: CliSuppress[SecretStr] = Field(SecretStr(""), description="API keys; only in the environment")
     open_metrics: bool = Field(False, description="/metrics needs no API key, as health never does")
@@ -93,6 +93,7 @@ class Settings(BaseSettings):
         description="a span of OpenTelemetry for each request, sent as OTEL_* in the environment says; needs the extra "
         "'otel'",
     )
+    playground: bool = Field(True, description="a page at / to try pictures in a browser and to watch the server")
     model: Path = Field(
         EMBEDDED_MODELS, description="an artifact, or a folder of them, all served; default: the embedded ones"
     )

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 from pydantic import ValidationError
 from starlette.datastructures import QueryParams
@@ -17,6 +18,8 @@ LATE = "late"
 """In the state of a request whose body comes too slowly: what is told of it."""
 IMAGE_FIELD = "the field 'image'"
 
+Kind = TypeVar("Kind", bound=Options)
+
 
 @dataclass(frozen=True)
 class BodyLimits:
@@ -26,19 +29,19 @@ class BodyLimits:
     max_images: int = 1
 
 
-async def read(request: Request, limits: BodyLimits) -> tuple[list[bytes], Options]:
+async def read(request: Request, limits: BodyLimits, kind: type[Kind]) -> tuple[list[bytes], Kind]:
     """The images, at least one, and the options of a multipart or raw body. Raises RequestError."""
     content = await receive_all(request, limits)
     content_type = request.headers.get("content-type", "")
     query: bytes = request.scope["query_string"]
     # By both, for the wrong type is often sent with an image.
     if content_type.lower().startswith("multipart/form-data") and foreign.is_text(content):
-        images, fields = await forms.read(content, content_type, len(Options.model_fields), limits.max_images)
+        images, fields = await forms.read(content, content_type, len(kind.model_fields), limits.max_images)
         if len(images) == 1:
             foreign.refuse(images[0], "", IMAGE_FIELD)
-        return images, parse_options({**QueryParams(query), **fields})
+        return images, parse_options({**QueryParams(query), **fields}, kind)
     foreign.refuse(content, content_type, "the body")
-    return [content], query_options(query)
+    return [content], query_options(query, kind)
 
 
 async def receive_all(request: Request, limits: BodyLimits) -> bytes:
@@ -75,20 +78,20 @@ def limited(request: Request, max_bytes: int) -> Receive:
 
 
 @lru_cache(maxsize=16)
-def query_options(query: bytes) -> Options:
+def query_options(query: bytes, kind: type[Kind]) -> Kind:
     """Raises InvalidParameter. The latest are kept, since clients tend to ask for the same again."""
-    return parse_options(dict(QueryParams(query)))
+    return parse_options(dict(QueryParams(query)), kind)
 
 
-def parse_options(values: dict[str, str]) -> Options:
+def parse_options(values: dict[str, str], kind: type[Kind]) -> Kind:
     """Raises InvalidParameter that names the first parameter that is wrong."""
     try:
-        return Options.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             raise InvalidParameter(
-                "parameter", f"{name!r} is unknown; known are {', '.join(Options.model_fields)}"
+                "parameter", f"{name!r} is unknown; known are {', '.join(kind.model_fields)}"
             ) from error
         raise InvalidParameter(name, f"{first['msg']}, not {str(first['input'])[:40]!r}") from error

@@ -32,15 +32,18 @@ class Reached:
 
 class Deepening:
     """The steps of one image, to iterate over; the last one is final. Raises RequestError where it is refused, and then
-    instead of a step. `end`, in any case, says that nobody listens any more.
+    instead of a step. `end`, in any case, says that nobody listens any more. `stop_early`: go no deeper than one answer
+    would.
     """
 
-    def __init__(self, front: Front, model: Model, image: Tensor, terms: Terms) -> None:
+    def __init__(self, front: Front, model: Model, image: Tensor, terms: Terms, stop_early: bool = False) -> None:
         self.terms, self.clock, self.model = terms, front.clock, model
-        unsure = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
+        run = terms
+        if not stop_early:
+            run = replace(terms, operating_point=None, thresholds=(NEVER,) * len(terms.thresholds))
         # A slow reader must not be taken for a slow server: what is counted is counted when it comes.
-        self.reply = EveryOutcome(lambda outcome: model.answered(outcome, unsure, front.clock()))
-        (self.job,) = front.submit(model, [image], unsure, [self.reply])
+        self.reply = EveryOutcome(lambda outcome: model.answered(outcome, run, front.clock()))
+        (self.job,) = front.submit(model, [image], run, [self.reply])
 
     async def begun(self) -> None:
         """There is a step. Raises RequestError where none will be."""

@@ -1,12 +1,12 @@
 """Who may ask over HTTP, and what anybody may."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from service.access import Gate, Pass
 from service.errors import RequestError
 from service.protocols.credentials import key_in, key_in_head
-from service.protocols.operations import HEALTH, METRICS
+from service.protocols.operations import METRICS
 from service.protocols.timing import path_of
 
 Verdict = Pass | RequestError | None
@@ -14,12 +14,12 @@ Verdict = Pass | RequestError | None
 
 
 class Entrance:
-    """`open_metrics`: they need no key."""
+    """`open_paths`: they need no key."""
 
-    def __init__(self, gate: Gate, root_path: str, open_metrics: bool) -> None:
+    def __init__(self, gate: Gate, root_path: str, open_paths: Collection[str]) -> None:
         self.gate = gate
         self.root_path = root_path
-        self.open_paths = {*HEALTH, METRICS} if open_metrics else HEALTH
+        self.open_paths = open_paths
 
     def judge(self, scope: Mapping[str, Any]) -> Verdict:
         """A pass must leave."""

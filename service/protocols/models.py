@@ -20,7 +20,8 @@ def add_routes(app: FastAPI, front: Front) -> None:
     @app.get("/models", name="models")
     async def all_models() -> ModelList:
         """The models served, with what their operating points promise."""
-        return ModelList(models=[describe(models.get(name), models.versions(name)) for name in models.names])
+        described = [describe(models.get(name), models.versions(name)) for name in models.names]
+        return ModelList(models=described, default=models.default)
 
     @app.get("/models/{name}", name="model", responses={404: {"model": Error, "description": "No model of this name"}})
     async def one_model(name: str) -> ModelDescription:

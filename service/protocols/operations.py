@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.routing import Route
 
 from service.lifecycle import Lifecycle
+from service.protocols.compression import compressed
 
 HEALTH = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 METRICS = "/metrics"
@@ -27,9 +28,10 @@ def add_routes(app: FastAPI, lifecycle: Lifecycle, exposition: Callable[[], Awai
         return JSONResponse({"ready": lifecycle.welcomes}, 200 if lifecycle.welcomes else 503)
 
     @app.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
         """For Prometheus."""
-        return Response(await exposition(), media_type=CONTENT_TYPE_LATEST)
+        content, headers = await compressed(await exposition(), request.headers.get("accept-encoding", ""))
+        return Response(content, headers=headers, media_type=CONTENT_TYPE_LATEST)
 
 
 def prepare_documentation(app: FastAPI) -> None:

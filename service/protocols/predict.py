@@ -66,7 +66,7 @@ def add_routes(app: FastAPI, front: Front) -> None:
         their order, what it would have got alone, its own exit or its own error. All have the same budget and options.
         """
         try:
-            images, options = await bodies.read(request, front.limits)
+            images, options = await bodies.read(request, front.limits, Options)
             model, terms = agreed(front, request, options)
             with model, CancelledOnDeparture(request):
                 if len(images) == 1:
@@ -83,7 +83,7 @@ def add_routes(app: FastAPI, front: Front) -> None:
         methods=["POST"],
         response_model=Prediction | Predictions,
         responses=ERRORS,
-        openapi_extra=request_documentation(),
+        openapi_extra=request_documentation(Options),
         route_class_override=Direct,
     )
 
@@ -204,9 +204,9 @@ def labels(probabilities: NDArray[np.float32], classes: Sequence[str], top_k: in
     return [Label(label=classes[index], class_index=index, probability=round(values[index], 6)) for index in best]
 
 
-def request_documentation() -> dict[str, Any]:
+def request_documentation(options: type[Options]) -> dict[str, Any]:
     """The body and the parameters in OpenAPI, written by hand since both kinds of body share one path."""
-    properties = Options.model_json_schema()["properties"]
+    properties = options.model_json_schema()["properties"]
     file = {"type": "string", "format": "binary"}
     form = {
         "type": "object",

@@ -28,6 +28,12 @@ class Options(BaseModel):
     model: str | None = Field(None, description="name of the model that answers; without it the default does")
 
 
+class StreamOptions(Options):
+    stop_early: bool = Field(
+        False, description="end at the first exit that is sure enough, as /predict does, instead of going on"
+    )
+
+
 class Label(BaseModel):
     label: str
     class_index: int
@@ -196,3 +202,4 @@ class ModelDescription(BaseModel):
 
 class ModelList(BaseModel):
     models: list[ModelDescription]
+    default: str | None = Field(description="name of the model for requests that name none; null where they must")

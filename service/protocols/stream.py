@@ -18,7 +18,7 @@ from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Depar
 from service.protocols.direct import Direct
 from service.protocols.front import Front
 from service.protocols.predict import ERRORS, agreed, labels, request_documentation
-from service.protocols.schemas import ErrorBody, ModelName, Step, StepExit, StepLatency
+from service.protocols.schemas import ErrorBody, ModelName, Step, StepExit, StepLatency, StreamOptions
 
 
 def add_routes(app: FastAPI, front: Front) -> None:
@@ -26,18 +26,19 @@ def add_routes(app: FastAPI, front: Front) -> None:
         """Classify one image within `latency_budget_ms`, and say at each exit what the answer would be.
 
         The request is that of `/predict`. Where that would stop as it is sure enough, this goes on while time and load
-        allow: a client that has heard enough closes the connection, and the rest is not run.
+        allow: a client that has heard enough closes the connection, and the rest is not run. With `stop_early` it ends
+        where that would.
         """
         with contextlib.ExitStack() as used:
             try:
-                images, options = await bodies.read(request, front.limits)
+                images, options = await bodies.read(request, front.limits, StreamOptions)
                 if len(images) > 1:
                     raise InvalidParameter("image", f"a stream takes one image, not {len(images)}")
                 model, terms = agreed(front, request, options)
                 used.enter_context(model)
                 with CancelledOnDeparture(request):
                     image = await front.decoder.decode(images[0], model.metadata.input, terms.deadline)
-                deepening = Deepening(front, model, image, terms)
+                deepening = Deepening(front, model, image, terms, options.stop_early)
                 used.callback(deepening.end)
                 with CancelledOnDeparture(request):
                     await deepening.begun()
@@ -56,7 +57,7 @@ def add_routes(app: FastAPI, front: Front) -> None:
                 "content": {"text/event-stream": {"schema": Step.model_json_schema()}},
             },
         },
-        openapi_extra=request_documentation(),
+        openapi_extra=request_documentation(StreamOptions),
         route_class_override=Direct,
         response_class=Response,
     )

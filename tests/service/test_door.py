@@ -326,7 +326,7 @@ KEY = "X-API-Key: sesame\r\n"
 
 def one_at_a_time() -> Entrance:
     """For one key."""
-    return Entrance(Gate([ApiKey("alice", b"sesame", KeyLimits(concurrency=1))], time.monotonic), "", False)
+    return Entrance(Gate([ApiKey("alice", b"sesame", KeyLimits(concurrency=1))], time.monotonic), "", ())
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_what_is_no_prediction_is_judged_when_it_is_its_turn(headers: str, statu
 
 def test_the_pass_of_a_request_that_waits_behind_another_is_given_back() -> None:
     gate = Gate([ApiKey("alice", b"sesame", KeyLimits(concurrency=2))], time.monotonic)
-    front, alice = Front(Entrance(gate, "", False)), gate.holder(b"sesame")
+    front, alice = Front(Entrance(gate, "", ())), gate.holder(b"sesame")
 
     async def client(port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

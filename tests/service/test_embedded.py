@@ -36,7 +36,9 @@ def test_the_photo_model_answers_unless_another_model_is_given(monkeypatch: pyte
 
 
 def test_the_other_embedded_model_answers_by_its_name(embedded_server: Server) -> None:
-    served = embedded_server.client.get("/models").json()["models"]
+    listed = embedded_server.client.get("/models").json()
+    served = listed["models"]
+    assert listed["default"] == "cifar100"
     assert {model["name"] for model in served} == {"cifar100", "fashion-mnist"}
     boot = (ROOT / "tests" / "data" / "ankle-boot.png").read_bytes()
     options = {"latency_budget_ms": "inf", "model": "fashion-mnist"}

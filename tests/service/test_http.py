@@ -84,7 +84,7 @@ def test_the_operating_point_is_chosen_and_named(server: Server, pngs: list[byte
 
 def test_the_model_says_what_its_operating_points_promise(server: Server, embedded: Artifact) -> None:
     described = server.client.get("/models/fashion-mnist").json()
-    assert server.client.get("/models").json() == {"models": [described]}
+    assert server.client.get("/models").json() == {"models": [described], "default": "fashion-mnist"}
     assert described["version"] == embedded.metadata.version
     assert described["classes"][9] == "Ankle boot"
     assert described["input"] == {"channels": 1, "height": 28, "width": 28}

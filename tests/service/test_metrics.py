@@ -72,6 +72,16 @@ def test_images_of_another_kind_are_seen_as_drift(pngs: list[bytes], test_set: d
         assert 0 < calm < 0.25 < drift(server)
 
 
+def test_metrics_come_compressed_to_who_accepts_it(server: Server) -> None:
+    def sent(accepted: str) -> tuple[str | None, int]:
+        with server.client.stream("GET", "/metrics", headers={"Accept-Encoding": accepted}) as response:
+            return response.headers.get("Content-Encoding"), sum(map(len, response.iter_raw()))
+
+    assert sent("identity")[0] is None
+    assert sent("gzip")[0] == "gzip"
+    assert sent("gzip")[1] < sent("identity")[1] / 5
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Debian's package prometheus")
 def test_promtool_finds_nothing_to_complain_about(server: Server) -> None:
     text = server.client.get("/metrics").text

@@ -101,6 +101,25 @@ def test_predict_stops_where_the_stream_says_so_with_the_same_answer(
         assert would.confidence == pytest.approx(alone.confidence, abs=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"operating_point": "fastest"}, {"max_exit": 2}])
+def test_a_stream_that_stops_early_ends_where_predict_does(
+    server: Server, pngs: list[bytes], options: dict[str, Any]
+) -> None:
+    for image in pngs[:20]:
+        alone = ask(server, image, **options)
+        found = events(server, image, stop_early=True, **options)
+        steps = [Step.model_validate(data) for _, data in found]
+        assert [name for name, _ in found] == ["exit"] * (alone.exit.number - 1) + ["answer"]
+        assert [step.exit.number for step in steps] == list(range(1, alone.exit.number + 1))
+        assert [step.would_answer for step in steps] == [False] * (len(steps) - 1) + [True]
+        assert (steps[-1].exit.reason, steps[-1].class_index) == (alone.exit.reason, alone.class_index)
+
+
+def test_only_a_stream_is_told_to_stop_early(server: Server, pngs: list[bytes]) -> None:
+    response = server.client.post("/predict", content=pngs[0], params={**NO_LIMIT, "stop_early": True})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_parameter")
+
+
 def test_what_is_left_of_the_budget(server: Server, pngs: list[bytes]) -> None:
     for _, data in events(server, pngs[0], latency_budget_ms=1000):
         latency = Step.model_validate(data).latency
