@@ -16,9 +16,9 @@ from anytime_client.load.arrivals import Times
 from anytime_client.load.targets import anytime
 from benchmarks import images, report, tables
 from benchmarks.capacity import CLIENTS, WARM
-from benchmarks.closed import ask_all
 from benchmarks.drive import Judged, Pictures, drive
 from benchmarks.server import Server, spent
+from simulator.closed import ask_all
 
 BUDGET = 0.05
 SECONDS = 8

@@ -9,13 +9,14 @@ import numpy as np
 
 from anytime_client.load.arrivals import Times
 from benchmarks.drive import Pictures
-from benchmarks.simulate.recording import Recording, record
-from benchmarks.simulate.replica import Load, simulate
+from benchmarks.simulate.recording import record
 from service import artifact
 from service.arbiter import Arbiter
 from service.artifact import Metadata
 from service.jobs import ModelId
 from service.scheduler import Scheduler
+from simulator.recording import Recording
+from simulator.replica import Load, simulate
 
 
 @dataclass(frozen=True, eq=False)
