@@ -115,14 +115,14 @@ def between_runs(served: Artifact, stages: Stages, inputs: NDArray[np.float32]) 
 
 def front_costs(server: Server, contents: Sequence[bytes], patience: float) -> FrontCosts:
     """An answer costs what goes by between two of them while many clients ask for exit 1; a refusal, under several
-    times that load, a share of it as of the processor's time. `patience`: budget of those requests, in seconds.
+    times that load, the processor time of it. `patience`: budget of those requests, in seconds.
     """
     path, pid = "/predict?latency_budget_ms=inf&max_exit=1", server.process.pid
     many = [contents[number % len(contents)] for number in range(CLOSED)]
     ask_all(server.url, path, many[: CLOSED // 4], CLIENTS)
     before = cpu_seconds(pid)
     rate = ask_all(server.url, path, many, CLIENTS).per_second
-    spent = cpu_seconds(pid) - before
+    of_answer = (cpu_seconds(pid) - before) / CLOSED
     target, times = anytime(server.url, patience, max_exit=1), constant(FLOOD * rate, CLOSED / rate)
     requests = [target.request(content) for content in contents]
     before = cpu_seconds(pid)
@@ -130,9 +130,9 @@ def front_costs(server: Server, contents: Sequence[bytes], patience: float) -> F
         flood = OpenLoop(server.url, requests, times.tolist(), connections=CONNECTIONS, patience=10 * patience)
         result = runner.run(measured(flood, target, patience))
     answered = int(result.answered.sum())
-    of_refusals = cpu_seconds(pid) - before - answered * spent / CLOSED
-    ratio = of_refusals / max(result.sent - answered, 1) / (spent / CLOSED)
-    return FrontCosts(1 / rate, min(max(ratio, 0.0), 1.0) / rate)
+    of_refusals = cpu_seconds(pid) - before - answered * of_answer
+    refusal = of_refusals / max(result.sent - answered, 1)
+    return FrontCosts(1 / rate, min(max(refusal, 0.0), 1 / rate))
 
 
 def outside_the_stages(server: Server, contents: Sequence[bytes]) -> Samples:

@@ -1,7 +1,7 @@
 """What the simulator says of a run of the server, before or after it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from service.arbiter import Arbiter
 from service.artifact import Metadata
 from service.jobs import ModelId
 from service.scheduler import Scheduler
+from simulator.front import FrontCosts
 from simulator.recording import Recording
 from simulator.replica import Load, simulate
 
@@ -30,6 +31,10 @@ class Served:
     def of(cls, path: Path, pictures: Pictures, max_batch: int) -> "Served":
         served = artifact.load(path)
         return cls(served.metadata, record(path, served, pictures, max_batch, threads=1))
+
+    def behind(self, front: FrontCosts) -> "Served":
+        """The same where requests wait for the server's event loop."""
+        return Served(self.metadata, replace(self.recording, front=front))
 
     @property
     def name(self) -> str:
