@@ -89,6 +89,7 @@ bench: $(DEV)/installed  ## measure, side by side in one run; results go to benc
 	$(DEV)/bin/python -m benchmarks.simulate
 	$(DEV)/bin/python -m benchmarks.simulate --shape clumps --budgets-ms '[20, 50, 1000]'
 	$(DEV)/bin/python -m benchmarks.simulate --shape day --replicas 4
+	$(DEV)/bin/python -m benchmarks.routing
 	$(DEV)/bin/python -m benchmarks.training_cost
 	$(DEV)/bin/python -m benchmarks.threads
 

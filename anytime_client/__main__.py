@@ -1,4 +1,6 @@
-"""`anytime PHOTO … --budget-ms 20`: ask a server about image files; `anytime bench URL`: measure it under load."""
+"""`anytime PHOTO … --budget-ms 20`: ask a server about image files; `anytime bench URL`: measure it under load;
+`anytime plan`: how many servers a load needs.
+"""
 
 import json
 import sys
@@ -24,7 +26,7 @@ SHOWN_AT_ONCE = 10  # more files than these have a progress bar
 class Ask(BaseSettings):
     """Ask an anytime server about images. Ends with 1 if one of them has no answer.
 
-    `anytime bench URL` measures a server: see `anytime bench --help`.
+    `anytime bench URL` measures a server, `anytime plan` tells how many a load needs: see their `--help`.
     """
 
     model_config = SettingsConfigDict(cli_prog_name="anytime", cli_kebab_case=True, env_prefix="ANYTIME_CLIENT_")
@@ -68,8 +70,19 @@ def main() -> None:
             bench(CliApp.run(Bench, cli_args=arguments[1:]))
         except (Unreachable, ValueError, OSError) as error:
             sys.exit(f"error: {error}")
+    elif arguments and arguments[0] == "plan":
+        plan(arguments[1:])
     else:
         ask(CliApp.run(Ask, cli_args=arguments))
+
+
+def plan(arguments: Sequence[str]) -> None:
+    """With what a server is made of, which a client is not."""
+    try:
+        from simulator.plan import main as planning
+    except ModuleNotFoundError as missing:
+        sys.exit(f"error: anytime plan runs a server here, with the extra cpu or gpu: {missing}")
+    planning(arguments)
 
 
 def ask(asked: Ask) -> None:

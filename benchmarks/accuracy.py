@@ -6,10 +6,10 @@ import numpy as np
 import onnxruntime
 
 from benchmarks import INT8_MODEL, images, report
-from benchmarks.closed import ask_all
 from benchmarks.server import Server
 from service import artifact, replay
 from service.calibration import Calibration
+from simulator.closed import ask_all
 
 
 def main() -> None:

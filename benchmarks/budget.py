@@ -5,8 +5,8 @@ from collections import Counter
 from typing import Any
 
 from benchmarks import images, report
-from benchmarks.closed import ask_all
 from benchmarks.server import Server
+from simulator.closed import ask_all
 
 IMAGES = 500
 STEPS = 5

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.closed import ask_all
 from benchmarks.drive import Judged, Pictures
+from simulator.closed import ask_all
 
 CLIENTS = 32
 WARM = 300

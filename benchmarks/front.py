@@ -1,12 +1,14 @@
 """Overload of the front: a network so light that HTTP is the limit, loads in multiples of what the server answers in a
 closed loop, which is measured again before each run, for machines change their pace.
 
-`python -m benchmarks.front [FLAGS OF THE SERVER]`
+`python -m benchmarks.front [--model MODEL.onnx] [OTHER FLAGS OF THE SERVER]`. The simulator is asked to foretell every
+run, with what its closed loop took per answer, and with the processor time of a refusal in all of them.
 """
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,14 @@ import numpy as np
 from anytime_client.load import arrivals
 from anytime_client.load.arrivals import Times
 from anytime_client.load.targets import anytime
-from benchmarks import images, report, tables
+from benchmarks import INT8_MODEL, images, report, tables
 from benchmarks.capacity import CLIENTS, WARM
-from benchmarks.closed import ask_all
 from benchmarks.drive import Judged, Pictures, drive
 from benchmarks.server import Server, spent
+from benchmarks.simulate.foretelling import Served, foretold
+from service.settings import Settings
+from simulator.closed import ask_all
+from simulator.front import FrontCosts
 
 BUDGET = 0.05
 SECONDS = 8
@@ -33,22 +38,24 @@ LATE = 0.005
 def main() -> None:
     pictures, rng = images.pictures(), np.random.default_rng(0)
     rows: dict[str, dict[str, Any]] = {}
+    schedules: dict[str, Times] = {}
     with Server(*sys.argv[1:]) as server:
         target = anytime(server.url, BUDGET)
         for name, schedule in loads(rng).items():
             capacity = closed(server, pictures)
-            times = schedule(capacity)
-            cpu, result = spent(server, partial(drive, target, times, pictures, BUDGET))
+            schedules[name] = schedule(capacity)
+            cpu, result = spent(server, partial(drive, target, schedules[name], pictures, BUDGET))
             rows[name] = figures(result, cpu, capacity)
+    costs = cost_of_refusal(rows.values())
+    simulate(rows, schedules, pictures, costs["refusal_us"] / 1e6)
     print(f"{tables.loads(rows)}\n")
     best = max(row["goodput_of_closed_loop"] for row in rows.values())
     for name, row in rows.items():
         row["goodput_of_best"] = round(row["goodput_of_closed_loop"] / best, 3)
         print(
             f"{name}: right in budget / closed loop {row['goodput_of_closed_loop']:.3f}, of the best "
-            f"{row['goodput_of_best']:.3f}, said met but late {row['said_met_but_late']:.2%}"
+            f"{row['goodput_of_best']:.3f}, said met but late {row['said_met_but_late']:.2%}; {tables.foretold(row)}"
         )
-    costs = cost_of_refusal(rows.values())
     print(costs)
     report.write("front", {"budget_ms": BUDGET * 1000, "runs": rows} | costs)
 
@@ -84,6 +91,20 @@ def figures(result: Judged, cpu: float, capacity: float) -> dict[str, Any]:
         "server_cpu_of_a_core": round(cpu / length, 3),
         "generator_cpu_of_a_core": round(result.cpu / length, 3),
     }
+
+
+def simulate(
+    rows: Mapping[str, dict[str, Any]], schedules: Mapping[str, Times], pictures: Pictures, refusal: float
+) -> None:
+    """Put what the simulator makes of each schedule beside what was measured."""
+    flags, settings = sys.argv[1:], Settings(_cli_parse_args=False)
+    model = Path(flags[flags.index("--model") + 1]) if "--model" in flags else INT8_MODEL
+    served = Served.of(model, pictures, settings.max_batch)
+    for name, row in rows.items():
+        behind = served.behind(FrontCosts(1 / row["closed_loop_per_second"], max(refusal, 0.0)))
+        length = float(schedules[name][-1])
+        told = foretold({behind: schedules[name]}, BUDGET, settings.max_queue, length)
+        row["simulated"] = told[behind]
 
 
 def cost_of_refusal(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:

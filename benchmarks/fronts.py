@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks import images, report
 from benchmarks.capacity import WARM
-from benchmarks.closed import ask_all
 from benchmarks.server import Server
+from simulator.closed import ask_all
 
 COUNTS = (0, 1, 2)
 REPEATS = 3

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from benchmarks import images, report
-from benchmarks.bare import bare_engine, bare_seconds
-from benchmarks.closed import ask_all
 from benchmarks.server import MODELS, Server
 from service import artifact
+from simulator.bare import bare_engine, bare_seconds
+from simulator.closed import ask_all
 
 IMAGES = 3000
 BATCHES = (1, 8, 32)

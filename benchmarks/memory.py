@@ -15,8 +15,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks import images, report
-from benchmarks.closed import ask_all
 from benchmarks.server import Server
+from simulator.closed import ask_all
 
 FIRST, LAST = 10_000, 1_000_000
 ROUND = 2_500

@@ -8,9 +8,9 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from benchmarks import INT8_MODEL, images, report
-from benchmarks.bare import bare_engine, bare_seconds
 from export.risk_control import NEVER
 from service import artifact
+from simulator.bare import bare_engine, bare_seconds
 
 BATCHES = (1, 8, 32)
 ROUNDS = 3

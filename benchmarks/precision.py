@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import FP32_MODEL, images, report
-from benchmarks.bare import bare_engine, bare_seconds
 from benchmarks.stages import BATCHES, chain_against_whole
 from export.export import ExportConfig, export
 from export.risk_control import NEVER
 from service import artifact
+from simulator.bare import bare_engine, bare_seconds
 from training.config import TrainConfig
 
 IMAGES = 1000

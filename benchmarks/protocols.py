@@ -19,10 +19,10 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 
 from anytime_client.load.targets import Target
 from benchmarks import INT8_MODEL, images, report
-from benchmarks.bare import bare_engine, bare_seconds
-from benchmarks.closed import send_all
 from benchmarks.server import Server, spent
 from service import artifact
+from simulator.bare import bare_engine, bare_seconds
+from simulator.closed import send_all
 
 IMAGES = 1600
 TOGETHER = 32

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from benchmarks import images, report
-from benchmarks.closed import ask_all
 from benchmarks.drive import Pictures
 from benchmarks.server import Server, spent
+from simulator.closed import ask_all
 
 REQUESTS = 3000
 CLIENTS = (1, 8, 32)

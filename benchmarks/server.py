@@ -1,71 +1,26 @@
-"""A real server process on a free port."""
+"""A server for benchmarks and tests, and what it costs."""
 
-import os
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
-
-import httpx
+from typing import TypeVar
 
 from benchmarks import FP32_MODEL, INT8_MODEL
+from simulator import server
+from simulator.server import cpu_seconds
 
 MODELS = {"fp32": FP32_MODEL, "int8": INT8_MODEL}
 """The same network by precision."""
-STARTED = re.compile(r"Uvicorn running on (http://\S+)")
-
 
 Result = TypeVar("Result")
 
 
-class Server:
-    """`python -m service` with the given flags, at `url`; `client` speaks to it. It serves Fashion-MNIST, of which the
-    pictures are, unless the flags name a model. `tree`: another checkout, whose server it is.
-    """
+class Server(server.Server):
+    """It serves Fashion-MNIST, of which the pictures are, unless the flags name a model."""
 
     def __init__(self, *flags: str, tree: Path | None = None) -> None:
         if "--model" not in flags:
             flags = ("--model", str(INT8_MODEL), *flags)
-        command = [sys.executable, "-m", "service", "--port", "0", *flags]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tree)
-        self.log: list[str] = []
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.log.append(line)
-            if started := STARTED.search(line):
-                self.url = started[1]
-                self.client = httpx.Client(base_url=self.url, timeout=30)
-                return
-        self.wait()
-        raise RuntimeError("".join(self.log))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.client.close()
-        self.terminate()
-        self.wait()
-
-    @property
-    def processes(self) -> list[int]:
-        """That of the engine, and those of fronts."""
-        own = self.process.pid
-        return [own, *map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split())]
-
-    def terminate(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-
-    def wait(self) -> int:
-        """Read the log to its end and return the exit status."""
-        _, rest = self.process.communicate(timeout=30)
-        self.log.append(rest)
-        return self.process.returncode
+        super().__init__(*flags, tree=tree)
 
 
 def spent(server: Server, run: Callable[[], Result]) -> tuple[float, Result]:
@@ -73,9 +28,3 @@ def spent(server: Server, run: Callable[[], Result]) -> tuple[float, Result]:
     before = sum(map(cpu_seconds, server.processes))
     result = run()
     return sum(map(cpu_seconds, server.processes)) - before, result
-
-
-def cpu_seconds(process: int) -> float:
-    """Of all its threads, in user and in kernel mode (proc(5))."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

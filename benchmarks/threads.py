@@ -14,11 +14,11 @@ from multiprocessing import get_context
 import numpy as np
 
 from benchmarks import INT8_MODEL, images, report
-from benchmarks.bare import bare_engine, bare_seconds
-from benchmarks.closed import ask_all
 from benchmarks.server import Server
 from service import artifact
 from service.engine import Engine
+from simulator.bare import bare_engine, bare_seconds
+from simulator.closed import ask_all
 
 IMAGES = 2000
 WARM = 300

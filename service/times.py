@@ -14,7 +14,7 @@ DELIVERY_MEMORY = 0.1
 PER_RUN = 2e-4
 """Seconds of the engine per run beside the stage, whatever its size. It only chooses batches.
 
-Deciding, gathering and answering alone take 40 µs (`benchmarks.simulate.recording.between_runs`). While many clients
+Deciding, gathering and answering alone take 40 µs (`simulator.recording.between_runs`). While many clients
 ask, several times as much goes by until the event loop lets the engine's thread have the interpreter back.
 """
 GAIN = 1.05

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +14,14 @@ from anytime_client.load.arrivals import Times
 from anytime_client.load.shapes import DRAW, Shape
 from benchmarks import INT8_MODEL, images, plots, report
 from benchmarks.simulate.fifo import Fifo
-from benchmarks.simulate.recording import Recording, record
-from benchmarks.simulate.replica import Load, Policy, simulate
+from benchmarks.simulate.recording import record
 from benchmarks.tables import number, percent
 from service import artifact
 from service.arbiter import Arbiter
 from service.metadata import Metadata
 from service.scheduler import Scheduler
+from simulator.recording import Recording
+from simulator.replica import Load, Policy, simulate
 from training.report import as_markdown
 
 
@@ -168,7 +169,7 @@ def bound(trace: Trace, recording: Recording, settings: SimulateSettings) -> dic
 def clairvoyant(recording: Recording) -> Recording:
     """Sure exactly where an exit is right; where none is, at once, for nothing can be gained."""
     confidences = [[float(one) for one in right] if any(right) else [1.0] * len(right) for right in recording.right]
-    return Recording(confidences, recording.right, recording.stages, recording.outside, recording.per_run)
+    return replace(recording, confidences=confidences)
 
 
 def table(curves: dict[str, list[dict[str, Any]]]) -> str:

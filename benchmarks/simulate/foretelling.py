@@ -1,7 +1,7 @@
 """What the simulator says of a run of the server, before or after it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,15 @@ import numpy as np
 
 from anytime_client.load.arrivals import Times
 from benchmarks.drive import Pictures
-from benchmarks.simulate.recording import Recording, record
-from benchmarks.simulate.replica import Load, simulate
+from benchmarks.simulate.recording import record
 from service import artifact
 from service.arbiter import Arbiter
 from service.jobs import ModelId
 from service.metadata import Metadata
 from service.scheduler import Scheduler
+from simulator.front import FrontCosts
+from simulator.recording import Recording
+from simulator.replica import Load, simulate
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,10 @@ class Served:
     def of(cls, path: Path, pictures: Pictures, max_batch: int) -> "Served":
         served = artifact.load(path)
         return cls(served.metadata, record(path, served, pictures, max_batch, threads=1))
+
+    def behind(self, front: FrontCosts) -> "Served":
+        """The same where requests wait for the server's event loop."""
+        return Served(self.metadata, replace(self.recording, front=front))
 
     @property
     def name(self) -> str:

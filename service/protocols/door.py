@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from service import policy
 from service.access import Pass
-from service.admission import FrontQueue
+from service.admission import FrontAdmission
 from service.backend import Observer
-from service.errors import Overloaded, QueueFull, RequestError, whole_ms
+from service.errors import Overloaded, RequestError, whole_ms
 from service.jobs import ModelId
 from service.model import Model
 from service.protocols.entrance import Entrance
@@ -61,8 +60,8 @@ class Arrived:
 class Door:
     """Where connections bring what has arrived, on the thread of the event loop.
 
-    `crowded`: requests are being read, or wait for it. `max_queue`: most that wait. `entrance`: where keys are
-    needed. `journal`: of those who are refused unread.
+    `crowded`: requests are being read, or wait for it. `entrance`: where keys are needed. `journal`: of those who are
+    refused unread.
     """
 
     def __init__(
@@ -77,21 +76,18 @@ class Door:
         entrance: Entrance | None = None,
         journal: Journal | None = None,
     ) -> None:
-        self.queue = FrontQueue[Arrived]()
+        self.queue = FrontAdmission[Arrived](delivery, max_queue)
         self.crowded = False
         self.models = models
         self.metrics = metrics
-        self.delivery = delivery
         self.patience = min(PATIENCE, longest_budget)
         self.default_budget = self.patience if default_budget is None else default_budget
-        self.max_queue = max_queue
         self.clock = clock
         self.entrance = entrance
         self.journal = journal
         self._others = deque[Callable[[], None]]()
         self._other_since: float | None = None
         self._others_from = -math.inf
-        self._engine_free: dict[ModelId, float] = {}
 
     def let_in(self, data: bytes) -> Pass | None:
         """Whoever sends a request, before it waits; nobody asks where there are no keys. Raises RequestError."""
@@ -112,15 +108,15 @@ class Door:
         deadline = self.deadline(arrived)
         if arrived.refuse is None:
             # Late rather than never, and not before those who can be in time.
-            self.queue.add(deadline if self._in_time(deadline, arrived.model) else self.clock() + LATE, arrived)
+            now = self.clock()
+            self.queue.add(deadline if self.queue.in_time(deadline, arrived.model, now) else now + LATE, arrived)
             return
         arrived.model = self._model(arrived.parts[0])
-        if len(self.queue) >= self.max_queue:
-            self._refuse(QueueFull, deadline, arrived, arrived.refuse)
-        elif self._in_time(deadline, arrived.model):
+        refusal = self.queue.refusal(deadline, arrived.model, self.clock())
+        if refusal is None:
             self.queue.add(deadline, arrived)
         else:
-            self._refuse(Overloaded, deadline, arrived, arrived.refuse)
+            self._refuse(refusal, deadline, arrived, arrived.refuse)
 
     def welcome_other(self, begin: Callable[[], None], first: bool = False) -> None:
         """Begin what is no prediction, one at a time: where predictions wait, for a small share of the time.
@@ -142,18 +138,11 @@ class Door:
             self._other_since = now
             self._others.popleft()()
 
-    def _in_time(self, deadline: float, model: Model | None) -> bool:
-        now, ahead = self.clock(), self.queue.ahead(deadline)
-        rest = self._rest(model, ahead + 1, now)
-        in_time = policy.front_in_time(ahead, self.queue.each, rest, deadline - now)
-        return in_time and not self._engine_late(deadline, model)
-
     def _turn(self) -> None:
         """Predictions may fail: those who have waited and are late by now are refused."""
         now, in_time, loop = self.clock(), [], asyncio.get_running_loop()
         for deadline, arrived in self.queue.turn(now):
-            late = self._engine_late(deadline, arrived.model) or deadline < now + self._rest(arrived.model, 1, now)
-            if late and arrived.refuse is not None:
+            if arrived.refuse is not None and self.queue.late(deadline, arrived.model, now):
                 loop.call_soon(self._refuse, Overloaded, deadline, arrived, arrived.refuse)
             else:
                 in_time.append((deadline, arrived))
@@ -169,27 +158,14 @@ class Door:
             loop.call_soon(self._turn)
 
     def engine_refused(self, model: ModelId, until: float) -> None:
-        """It could not answer a job due then. Until it has done something, none that is due earlier is read."""
-        self._engine_free[model] = until
+        self.queue.engine_refused(model, until)
 
     def engine_has_answered(self) -> None:
-        self._engine_free.clear()
-
-    def _engine_late(self, deadline: float, model: Model | None) -> bool:
-        return model is not None and deadline < self._engine_free.get(model.id, -math.inf)
-
-    def _rest(self, model: Model | None, jobs: int, now: float) -> float:
-        """Seconds from the reading of so many requests to their first possible answers."""
-        if model is None:
-            return 0.0
-        return self.delivery.seconds(now) + model.times.seconds(1, min(jobs, model.times.sizes[-1]), now)
+        self.queue.engine_has_answered()
 
     def _refuse(self, error: type[RequestError], deadline: float, arrived: Arrived, refuse: Refuse) -> None:
         self._count(error, arrived.model.id.name if arrived.model else "")
-        wait = self.queue.wait(deadline)
-        if arrived.model is not None:
-            wait = max(wait, self._engine_free.get(arrived.model.id, 0.0) - self.clock())
-        wait_ms = whole_ms(wait)
+        wait_ms = whole_ms(self.queue.retry_after(deadline, arrived.model, self.clock()))
         refuse(error(f"the requests before this one keep the server busy for {wait_ms} ms", wait_ms / 1000))
 
     def _count(self, error: type[RequestError], model: str) -> None:

@@ -15,9 +15,9 @@ from anytime_client.load.shapes import DRAW, Shape
 from anytime_client.load.targets import Answer, Target, anytime
 from benchmarks import images
 from benchmarks.capacity import AlwaysLast
-from benchmarks.closed import Answered, sending
 from benchmarks.drive import Judged, Pictures, drive, driving
 from benchmarks.server import Server
+from simulator.closed import Answered, sending
 from tests.client.scripted import Respond, scripted, write
 from training import data
 

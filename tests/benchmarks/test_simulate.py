@@ -15,11 +15,11 @@ from benchmarks import images, report
 from benchmarks.simulate import __main__ as command
 from benchmarks.simulate.fifo import Fifo
 from benchmarks.simulate.foretelling import Served, foretold
-from benchmarks.simulate.recording import Recording
-from benchmarks.simulate.replica import Load, Policy, Simulated, simulate
 from service.arbiter import Arbiter
 from service.artifact import Artifact
 from service.scheduler import Scheduler
+from simulator.recording import Recording
+from simulator.replica import Load, Policy, Simulated, simulate
 from tests.service.recorded import EXITS, MODEL, Point
 
 SIZES = [1, 2, 4]

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.simulate.recording import Recording
-from benchmarks.simulate.replica import Load, Simulated, simulate
 from service import policy
 from service.arbiter import Arbiter
 from service.demand import ACTIVE, WINDOW, Demand
@@ -19,6 +17,8 @@ from service.jobs import Job, ModelId, Reason
 from service.policy import Backlog, DepthLimit
 from service.scheduler import Scheduler
 from service.times import StageTimes
+from simulator.recording import Recording
+from simulator.replica import Load, Simulated, simulate
 from tests.service.recorded import EXITS, Point, Reply
 
 A, B = ModelId("a", "1"), ModelId("b", "1")

@@ -24,8 +24,9 @@ from tritonclient.http import InferenceServerClient, InferInput
 from benchmarks import INT8_MODEL
 from benchmarks.heavier import widened
 from benchmarks.replacing import write
-from benchmarks.server import STARTED, Server
+from benchmarks.server import Server
 from service.protocols.schemas import Prediction
+from simulator.server import STARTED
 from tests.service.asking import NO_LIMIT, ask, samples
 
 NAME = "fashion-mnist"

@@ -10,6 +10,7 @@ from service.calibration import Calibration
 from service.engine import Engine, Network, warming
 from service.errors import RequestError
 from service.jobs import Job, Outcome
+from service.runtime.interface import Stages
 from service.runtime.stages import OnnxStages
 from service.scheduler import Scheduler
 from service.times import StageTimes, batch_sizes
@@ -32,11 +33,13 @@ def bare_engine(
     max_batch: int,
     threads: int = 0,
     observe: Callable[[int, int, float], None] = lambda *_: None,
+    stages: Stages | None = None,
 ) -> Engine:
+    """`stages`: those of the artifact, where they are open already, instead of some on the CPU with `threads`."""
     times = StageTimes(len(served.metadata.exits), batch_sizes(max_batch))
     metadata = served.metadata
     network = Network(
-        stages=OnnxStages(served, "cpu", threads),
+        stages=stages or OnnxStages(served, "cpu", threads),
         scheduler=Scheduler(times, metadata.operating_points, max_queue=2 * max_batch),  # never half full
         calibration=Calibration.of(metadata),
         image_shape=metadata.input.shape,
