@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from training import checkpoint, datasets, logs, speed
 from training.augmentation import Augmentation, draw
@@ -16,6 +15,7 @@ from training.evaluate import accuracies, answers
 from training.learner import Learner, make_loss
 from training.manifest import Origin
 from training.network import build
+from training.progress import bar
 from training.schedules import learning_rate
 
 CHECKPOINT = "checkpoint.pt"
@@ -105,9 +105,7 @@ def train(config: TrainConfig) -> Checkpoint:
         learner.network.train()
         batches = images.training_batches(epoch, first)
         title = f"epoch {number + 1}/{config.epochs}"
-        for step, pixels in enumerate(
-            tqdm(batches, title, total=steps, initial=first, leave=False, disable=None if leader else True), start=first
-        ):
+        for step, pixels in enumerate(bar(batches, title, steps, first), start=first):
             augmented = augment(pixels.to(fabric.device), epoch.seeds[step], epoch.flips[step])
             labels = images.labels[epoch.indices[step].to(fabric.device)]
             progress = done / (steps * config.epochs)
@@ -128,9 +126,8 @@ def train(config: TrainConfig) -> Checkpoint:
         total.zero_()
         seconds = 0.0
         if leader:
-            shares = accuracies(
-                answers(learner.eval_network, splits.inputs(splits.validation)), splits.validation.labels
-            )
+            held_out = splits.inputs(splits.validation, title="validation")
+            shares = accuracies(answers(learner.eval_network, held_out), splits.validation.labels)
             history.append(logs.row(number + 1, mean_loss, epoch_seconds, shares))
             logs.write_log(config.out, history)
             save()
