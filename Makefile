@@ -68,7 +68,8 @@ table-cifar100-gpu: $(DEV)/installed  ## the full width for one GPU, without and
 			--out benchmarks/results/methods-$$recipe $(ARGS) || exit; done
 
 export: $(DEV)/installed  ## make an artifact of what `make train` left, in place of the embedded one
-	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx --precision int8 $(ARGS)
+	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx --precision int8 \
+		--report runs/default/report.html $(ARGS)
 
 bench: $(DEV)/installed  ## measure, side by side in one run; results go to benchmarks/results/
 	$(DEV)/bin/python -m benchmarks.overload
