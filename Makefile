@@ -15,6 +15,11 @@ $(SERVE)/installed-$(EXTRA): pyproject.toml constraints.txt
 	$(SERVE)/$(INSTALL) -e '.[$(EXTRA)]'
 	touch $@
 
+.venv-demo/installed-$(EXTRA): pyproject.toml constraints.txt
+	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	$(@D)/$(INSTALL) -e '.[$(EXTRA),client]'
+	touch $@
+
 $(DEV)/installed: pyproject.toml constraints.txt
 	rm -rf $(DEV) && $(PYTHON) -m venv $(DEV)
 	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
@@ -28,10 +33,13 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/bin/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-compile -r $<
 	touch $@
 
-.PHONY: serve test check format proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
+.PHONY: serve demo test check format proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
+
+demo: .venv-demo/installed-$(EXTRA)  ## a day's load in a minute: depth gives way to load, and comes back
+	.venv-demo/bin/python -m benchmarks.demo $(ARGS)
 
 # All tests together are held to the share of the server's branches that they reach (pyproject.toml).
 test: $(DEV)/installed .venv-kserve/installed  ## run all tests; ARGS='-k policy' passes flags to pytest
