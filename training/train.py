@@ -8,6 +8,7 @@ import torch
 
 from training import checkpoint, datasets, logs, speed
 from training.augmentation import Augmentation, draw
+from training.board import Board, check_installed
 from training.checkpoint import Checkpoint, open_choices, resumable
 from training.config import IN_FILES, TrainConfig
 from training.devices import leads, set_up
@@ -25,9 +26,11 @@ def train(config: TrainConfig) -> Checkpoint:
     """Train as `config` says, or go on with the run in `config.out`; returns its last checkpoint.
 
     Writes `checkpoint.pt` and `log.csv` there after every epoch, `results.json` at the end. Started by torchrun, the
-    processes share each batch. Raises ValueError if the folder holds a run with other settings or other images, or for
-    images that cannot be read.
+    processes share each batch. Raises ValueError if the folder holds a run with other settings or other images, for
+    images that cannot be read, or without TensorBoard where it is asked for.
     """
+    if config.tensorboard:
+        check_installed()
     path = config.out / CHECKPOINT
     before = resumable(path, config)
     if before is not None and before.results:
@@ -77,6 +80,8 @@ def train(config: TrainConfig) -> Checkpoint:
     if before is not None:
         learner.restore(before)
         done, total, seconds, history = before.step, total + before.loss, before.seconds, before.history
+
+    board = Board(config.out, history) if leader and config.tensorboard else None
 
     def save(results: dict[str, Any] | None = None) -> None:
         Checkpoint(
@@ -131,6 +136,8 @@ def train(config: TrainConfig) -> Checkpoint:
             history.append(logs.row(number + 1, mean_loss, epoch_seconds, shares))
             logs.write_log(config.out, history)
             save()
+            if board:
+                board.write(history[-1])
             print(logs.line(history[-1]), flush=True)
         fabric.barrier()
 
@@ -141,6 +148,8 @@ def train(config: TrainConfig) -> Checkpoint:
         results = logs.results(config, network, splits, history, validation, test)
         logs.write_results(config.out, results)
         save(results)
+        if board:
+            board.close()
         print("test: " + ", ".join(f"{share:.2%}" for share in test["accuracy"]) + " (each exit, then their ensemble)")
     fabric.barrier()
     return checkpoint.load(path)
