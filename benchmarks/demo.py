@@ -142,7 +142,7 @@ def reasons(hour: Hour) -> Iterator[float]:
 
 
 def refused(hour: Hour) -> float:
-    return sum(hour["refused"].values()) / max(hour["sent"], 1)
+    return float(sum(hour["refused"].values()) / max(hour["sent"], 1))
 
 
 def comparison(hours: Sequence[Hour]) -> str:

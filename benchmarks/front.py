@@ -19,6 +19,7 @@ from benchmarks.capacity import CLIENTS, WARM
 from benchmarks.closed import ask_all
 from benchmarks.drive import Judged, Pictures, drive
 from benchmarks.server import Server, spent
+from training.progress import bar
 
 BUDGET = 0.05
 SECONDS = 8
@@ -35,7 +36,7 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     with Server(*sys.argv[1:]) as server:
         target = anytime(server.url, BUDGET)
-        for name, schedule in loads(rng).items():
+        for name, schedule in bar(loads(rng).items(), "loads"):
             capacity = closed(server, pictures)
             times = schedule(capacity)
             cpu, result = spent(server, partial(drive, target, times, pictures, BUDGET))

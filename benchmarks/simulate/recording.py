@@ -18,6 +18,7 @@ from service.calibration import Calibration
 from service.runtime.interface import Features
 from service.runtime.stages import OnnxStages
 from service.times import QUANTILE, StageTimes, batch_sizes
+from training.progress import bar
 
 REPEATS = 40
 REQUESTS = 400
@@ -86,7 +87,7 @@ def stage_seconds(
     stages: OnnxStages, inputs: NDArray[np.float32], sizes: list[int], exits: int
 ) -> list[dict[int, Samples]]:
     found: list[dict[int, Any]] = [{size: [] for size in sizes} for _ in range(exits)]
-    for _ in range(REPEATS):
+    for _ in bar(range(REPEATS), "timing"):
         for size in sizes:
             features: Features = stages.load([*inputs[:size]])
             for stage, by_size in enumerate(found, start=1):

@@ -54,8 +54,8 @@ def test_a_day_passes_from_start_to_end() -> None:
 
 
 def test_ctrl_c_ends_it_with_what_was_seen_so_far() -> None:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*COMMAND, "--seconds", "120"], start_new_session=True, **pipes) as demo:
+    command, pipe = [*COMMAND, "--seconds", "120"], subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as demo:
         assert demo.stdout is not None
         for told in demo.stdout:
             if HOUR.fullmatch(told.rstrip()):

@@ -1,5 +1,6 @@
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic_settings import CliApp
@@ -12,7 +13,7 @@ from training.train import train
 NAMES = ["loss", "seconds", "validation accuracy/ensemble", "validation accuracy/exit_1"]
 
 
-def shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
+def shown(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     """What TensorBoard draws."""
     events = EventAccumulator(str(folder)).Reload()
     return {
