@@ -16,6 +16,11 @@ $(SERVE)/installed-$(EXTRA): pyproject.toml constraints.txt
 	$(SERVE)/$(INSTALL) -e '.[$(EXTRA)]'
 	touch $@
 
+.venv-demo/installed-$(EXTRA): pyproject.toml constraints.txt
+	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	$(@D)/$(INSTALL) -e '.[$(EXTRA),client]'
+	touch $@
+
 $(DEV)/installed: pyproject.toml constraints.txt
 	rm -rf $(DEV) && $(PYTHON) -m venv $(DEV)
 	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
@@ -29,10 +34,13 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/bin/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-compile -r $<
 	touch $@
 
-.PHONY: serve test screenshots check format board proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
+.PHONY: serve demo test screenshots check format board proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
+
+demo: .venv-demo/installed-$(EXTRA)  ## a day's load in a minute: depth gives way to load, and comes back
+	.venv-demo/bin/python -m benchmarks.demo $(ARGS)
 
 # What clients see is tested once more with fronts in processes of their own. All tests together are held to the share of
 # the server's branches that they reach (pyproject.toml).
@@ -77,7 +85,8 @@ table-cifar100-gpu: $(DEV)/installed  ## the full width for one GPU, without and
 			--out benchmarks/results/methods-$$recipe $(ARGS) || exit; done
 
 export: $(DEV)/installed  ## make an artifact of what `make train` left, in place of the embedded one
-	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx --precision int8 $(ARGS)
+	$(DEV)/bin/python -m export runs/default/checkpoint.pt service/models/fashion-mnist.onnx --precision int8 \
+		--report runs/default/report.html $(ARGS)
 
 bench: $(DEV)/installed  ## measure, side by side in one run; results go to benchmarks/results/
 	$(DEV)/bin/python -m benchmarks.overload

@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 from rich.console import Console
+from rich.progress import Progress
 
 from anytime_client.conversation import Unreachable, key_header
 from anytime_client.figures import budget_name, table
@@ -36,6 +37,8 @@ from anytime_client.load.shapes import DRAW, Shape
 from anytime_client.load.targets import anytime
 
 RATE = 100.0
+SHOWN_EVERY = 0.5
+"""Seconds between two looks at how far a run is, each of which holds the generator up a little."""
 
 
 class Bench(BaseSettings):
@@ -191,14 +194,28 @@ def measure(asked: Bench, contents: Sequence[bytes], budget_ms: float) -> tuple[
 
     async def whole() -> tuple[Result, float]:
         run = asked.run(target.url, [target.request(content) for content in contents])
-        with on_interrupt(run.stop):
-            return await measured(run, target, budget_ms / 1000), run.stopped
+        watching = asyncio.create_task(watch(run, asked.warm_up + asked.seconds))
+        try:
+            with on_interrupt(run.stop):
+                return await measured(run, target, budget_ms / 1000), run.stopped
+        finally:
+            watching.cancel()
 
     with asyncio.Runner(loop_factory=event_loop) as runner, without_collection():
         result, stopped = runner.run(whole())
     first, planned = asked.warm_up, asked.warm_up + asked.seconds
     last = min(planned, stopped)
     return (figures(result, first, last) if last > first else None), stopped < planned
+
+
+async def watch(run: Run, seconds: float) -> None:
+    """Show how far it is, on a terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, auto_refresh=False, disable=not console.is_terminal) as progress:
+        task = progress.add_task("measuring", total=seconds)
+        while True:
+            progress.update(task, completed=min(max(run.now(), 0), seconds), refresh=True)
+            await asyncio.sleep(SHOWN_EVERY)
 
 
 def figures(result: Result, first: float, last: float) -> dict[str, Any]:

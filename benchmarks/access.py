@@ -17,6 +17,7 @@ from anytime_client.load.run import ClosedLoop, event_loop, without_collection
 from anytime_client.load.targets import Target, anytime
 from benchmarks import images, report
 from benchmarks.server import Server, spent
+from training.progress import bar
 
 CLIENTS, SECONDS, ROUNDS, WARM = 8, 2, 5, 1
 KEYS = "alice:known\nbob:limited rate=1000000 burst=1000000 concurrency=1000\ncarol:spent rate=0.001 burst=1\n"
@@ -41,7 +42,7 @@ def main() -> None:
             "no_key": (guarded, None),
             "too_often": (guarded, "spent"),
         }
-        for seconds in (WARM, *[SECONDS] * ROUNDS):
+        for seconds in bar((WARM, *[SECONDS] * ROUNDS), "rounds"):
             for name, (server, key) in kinds.items():
                 costs.setdefault(name, []).append(cost(server, key, contents, seconds))
     report.save("access", {f"{name}_us": round(statistics.median(each[1:]), 1) for name, each in costs.items()})

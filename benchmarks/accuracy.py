@@ -10,6 +10,7 @@ from benchmarks.server import Server
 from service import artifact, replay
 from service.calibration import Calibration
 from simulator.closed import ask_all
+from training.progress import doing
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
     test = images.fashion_mnist()
     contents, labels = images.pngs(test), test.labels.numpy()
 
-    with Server() as server:
+    with Server() as server, doing("asking"):
         answers = ask_all(server.url, "/predict?latency_budget_ms=60000", contents, clients=8).json
     exits = [answer["exit"]["number"] for answer in answers]
     http = np.mean([answer["class_index"] == label for answer, label in zip(answers, labels, strict=True)])

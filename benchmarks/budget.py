@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks import images, report
 from benchmarks.server import Server
 from simulator.closed import ask_all
+from training.progress import bar
 
 IMAGES = 500
 STEPS = 5
@@ -25,7 +26,7 @@ def main() -> None:
         ends = [elapsed_ms(ask(latency_budget_ms="inf", max_exit=number)) for number in (1, 4)]
         budgets = [ends[0] + (ends[1] - ends[0]) * step / (STEPS - 1) for step in range(1, STEPS)]
         figures: dict[str, Any] = {"exit_1_median_ms": ends[0], "last_exit_median_ms": ends[1]}
-        for budget in budgets:
+        for budget in bar(budgets, "budgets"):
             figures[f"budget_{budget:.2f}_ms"] = summary(ask(latency_budget_ms=round(budget, 3)))
         figures["no_limit"] = summary(ask(latency_budget_ms="inf"))
     print("one client, budgets between exit 1 and the last exit:")

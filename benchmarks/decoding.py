@@ -16,6 +16,7 @@ from PIL import Image
 
 from benchmarks.report import save
 from decoding import fitted, open_picture, resized
+from training.progress import bar
 
 PHOTOS = {"12 MP": (4032, 3024), "24 MP": (5712, 4284), "48 MP": (8064, 6048)}
 SIDES = (32, 224)
@@ -33,7 +34,7 @@ OTHERS = {
 
 def main() -> None:
     figures: dict[str, object] = {}
-    for name, size in PHOTOS.items():
+    for name, size in bar(PHOTOS.items(), "sizes of photos"):
         content = encoded(photo(size), "JPEG", {"quality": 90})
         for side in SIDES:
             whole, reduced = in_turn(partial(decode_whole, content, side), partial(seen, content, side))
@@ -44,7 +45,7 @@ def main() -> None:
                 "mean_difference_of_255": round(difference(content, side), 3),
             }
     image = photo(PHOTOS["12 MP"])
-    for name, (kind, options) in OTHERS.items():
+    for name, (kind, options) in bar(OTHERS.items(), "other formats"):
         content = encoded(image, kind, options)
         (seconds,) = in_turn(partial(seen, content, 224))
         figures[f"{name}, 12 MP, {len(content) / 1e6:.1f} MB, to 224×224"] = {"ms": round(1000 * seconds, 1)}

@@ -26,6 +26,7 @@ from service.runtime.gpu import GpuStages
 from service.runtime.interface import Stages, Tensor
 from service.runtime.stages import OnnxStages, providers_for
 from training.processor import processor
+from training.progress import bar
 
 Runs = dict[str, Callable[[], object]]
 
@@ -98,7 +99,7 @@ def loaded_chain(stages: Stages, images: Tensor) -> None:
 
 def in_turn(runs: Runs, rounds: int) -> list[dict[str, float]]:
     """Seconds of a call in each round, the first of which only warms."""
-    return [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds + 1)][1:]
+    return [{name: seconds(run) for name, run in runs.items()} for _ in bar(range(rounds + 1), "rounds")][1:]
 
 
 def compared(rounds: list[dict[str, float]]) -> dict[str, Any]:

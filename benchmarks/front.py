@@ -24,6 +24,7 @@ from benchmarks.simulate.foretelling import Served, foretold
 from service.settings import Settings
 from simulator.closed import ask_all
 from simulator.front import FrontCosts
+from training.progress import bar
 
 BUDGET = 0.05
 SECONDS = 8
@@ -41,7 +42,7 @@ def main() -> None:
     schedules: dict[str, Times] = {}
     with Server(*sys.argv[1:]) as server:
         target = anytime(server.url, BUDGET)
-        for name, schedule in loads(rng).items():
+        for name, schedule in bar(loads(rng).items(), "loads"):
             capacity = closed(server, pictures)
             schedules[name] = schedule(capacity)
             cpu, result = spent(server, partial(drive, target, schedules[name], pictures, BUDGET))

@@ -9,6 +9,7 @@ from benchmarks.server import MODELS, Server
 from service import artifact
 from simulator.bare import bare_engine, bare_seconds
 from simulator.closed import ask_all
+from training.progress import bar
 
 IMAGES = 3000
 BATCHES = (1, 8, 32)
@@ -33,7 +34,7 @@ def measured(model: Path) -> dict[str, float]:
     outside: list[float] = []
     with Server("--model", str(model), *sys.argv[1:]) as server:
         ask_all(server.url, PATH, contents[:500], 8)
-        for _ in range(ROUNDS):
+        for _ in bar(range(ROUNDS), "rounds"):
             for size in BATCHES:
                 rates.setdefault(f"bare_batch_{size}", []).append(
                     IMAGES / bare_seconds(engine, inputs, size, thresholds)

@@ -10,6 +10,7 @@ from anytime_client.load.shapes import DRAW, Shape
 from anytime_client.load.targets import anytime
 from benchmarks import images, report
 from benchmarks.drive import drive
+from training.progress import doing
 
 
 class LoadSettings(BaseSettings):
@@ -35,7 +36,8 @@ def main() -> None:
         sys.exit("error: the schedule is empty; give more --seconds or a higher --rate")
     budget = settings.budget_ms / 1000
     target = anytime(settings.url, budget, model=settings.model, operating_point=settings.operating_point)
-    result = drive(target, schedule, images.pictures(), budget, settings.connections, settings.patience)
+    with doing("sending"):
+        result = drive(target, schedule, images.pictures(), budget, settings.connections, settings.patience)
     report.save("load", {"settings": settings.model_dump(mode="json")} | result.summary(settings.seconds))
 
 

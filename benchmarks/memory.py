@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from benchmarks import images, report
 from benchmarks.server import Server
 from simulator.closed import ask_all
+from training.progress import bar
 
 FIRST, LAST = 10_000, 1_000_000
 ROUND = 2_500
@@ -38,7 +38,7 @@ def main() -> None:
     with Server("--max-queue", "1024") as server:
         sizes, start = {}, time.perf_counter()
         rounds = itertools.cycle(itertools.product(OPTIONS, CLIENTS))
-        for done in tqdm(range(ROUND, last + 1, ROUND)):
+        for done in bar(range(ROUND, last + 1, ROUND), "rounds"):
             options, clients = next(rounds)
             bodies = [
                 large[number // LARGE_EVERY % len(large)] if number % LARGE_EVERY == 0 else small[number % len(small)]

@@ -11,6 +11,7 @@ from benchmarks import INT8_MODEL, images, report
 from export.risk_control import NEVER
 from service import artifact
 from simulator.bare import bare_engine, bare_seconds
+from training.progress import bar
 
 BATCHES = (1, 8, 32)
 ROUNDS = 3
@@ -40,7 +41,7 @@ def main() -> None:
     for size in BATCHES:
         bare_seconds(engine, inputs[:500], size, always_last)  # warm
         rounds = []
-        for _ in range(ROUNDS):
+        for _ in bar(range(ROUNDS), f"batches of {size}"):
             whole = bare_seconds(engine, inputs, size, always_last)
             rounds.append({name: bare_seconds(engine, inputs, size, point) / whole for name, point in points.items()})
         figures[f"batch_{size}"] = {

@@ -20,6 +20,7 @@ from benchmarks.drive import Judged, Pictures, drive
 from benchmarks.server import Server
 from benchmarks.simulate.foretelling import Served, foretold
 from service.settings import Settings
+from training.progress import bar
 
 BUDGET = 0.05
 IMAGES = 1000
@@ -39,7 +40,7 @@ def main() -> None:
         with Server("--threads", "1", "--model", str(model)) as server:
             last = always_last(server.url, pictures)
             target, plan = anytime(server.url, BUDGET), schedules(last.per_second)
-            runs = {name: drive(target, each, pictures, BUDGET) for name, each in plan.items()}
+            runs = {name: drive(target, each, pictures, BUDGET) for name, each in bar(plan.items(), "loads")}
         told = simulated(model, pictures, plan)
     rows = {name: last.compared(result, seconds(name)) | {"simulated": told[name]} for name, result in runs.items()}
     normal = float(np.median(endless(runs["1×"])))

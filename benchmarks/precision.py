@@ -21,6 +21,7 @@ from export.risk_control import NEVER
 from service import artifact
 from simulator.bare import bare_engine, bare_seconds
 from training.config import TrainConfig
+from training.progress import bar
 
 IMAGES = 1000
 ROUNDS = 5
@@ -60,7 +61,7 @@ def engine_runs(precision: str, path: Path) -> dict[str, Callable[[np.ndarray, i
 def measured(runs: dict[str, Callable[[np.ndarray, int], float]], inputs: np.ndarray, size: int) -> list[Seconds]:
     for run in runs.values():
         run(inputs[:200], size)  # warm
-    return [{name: run(inputs, size) for name, run in runs.items()} for _ in range(ROUNDS)]
+    return [{name: run(inputs, size) for name, run in runs.items()} for _ in bar(range(ROUNDS), f"batches of {size}")]
 
 
 def chain_figures(chains: dict[str, dict[int, tuple[float, float]]]) -> dict[str, Any]:

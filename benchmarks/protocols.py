@@ -23,6 +23,7 @@ from benchmarks.server import Server, spent
 from service import artifact
 from simulator.bare import bare_engine, bare_seconds
 from simulator.closed import send_all
+from training.progress import bar
 
 IMAGES = 1600
 TOGETHER = 32
@@ -108,7 +109,8 @@ def compared(ways: Mapping[str, Callable[[], tuple[float, float]]], standard: st
     """Of each way for all images: images per second, and medians over rounds of its seconds and of its processor time
     ÷ those of the standard.
     """
-    rounds = [{name: way() for name, way in ways.items()} for _ in range(ROUNDS + 1)][1:]  # the first warms
+    rounds = [{name: way() for name, way in ways.items()} for _ in bar(range(ROUNDS + 1), "rounds")]
+    del rounds[0]  # it warms
 
     def median(name: str, column: int) -> float:
         return statistics.median(each[name][column] / (each[standard][column] or 1.0) for each in rounds)

@@ -21,12 +21,12 @@ from typing import Any
 
 import httpx
 import onnx
-from tqdm import tqdm
 
 from benchmarks import FP32_MODEL, INT8_MODEL, images, report
 from benchmarks.memory import resident_mb
 from benchmarks.server import Server
 from service import artifact
+from training.progress import bar
 
 TIMES, FEW = 50, 10
 CLIENTS = 4
@@ -112,7 +112,7 @@ def main() -> None:
                 time.sleep(CALM_SECONDS)
                 replaced = clients.seen = Seen()
                 sizes[0] = resident_mb(server.process.pid)
-                for number, version in enumerate(tqdm(versions), start=1):
+                for number, version in enumerate(bar(versions, "replacing"), start=1):
                     partial = path.with_suffix(".partial")
                     shutil.copy(version, partial)
                     partial.replace(path)

@@ -13,6 +13,7 @@ from benchmarks import images, report
 from benchmarks.drive import Pictures
 from benchmarks.server import Server, spent
 from simulator.closed import ask_all
+from training.progress import bar
 
 REQUESTS = 3000
 CLIENTS = (1, 8, 32)
@@ -35,7 +36,7 @@ def revision(tree: Path) -> str:
 def compared(before: Server, after: Server, pictures: Pictures, clients: int) -> dict[str, float]:
     """Ratios after ÷ before, medians over rounds: below 1 is cheaper, or faster."""
     elapsed, cpu = list[float](), list[float]()
-    for number in range(ROUNDS + 1):
+    for number in bar(range(ROUNDS + 1), "rounds"):
         pair = {server: cost(server, pictures, clients) for server in ((before, after), (after, before))[number % 2]}
         if number:  # the first warms
             elapsed.append(pair[after][0] / pair[before][0])

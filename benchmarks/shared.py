@@ -25,6 +25,7 @@ from benchmarks.replacing import changed
 from benchmarks.server import Server
 from benchmarks.simulate.foretelling import Served, foretold
 from service.settings import Settings
+from training.progress import doing
 
 BUDGET = 0.05
 IMAGES = 1000
@@ -51,9 +52,11 @@ def main() -> None:
                     models[other]: arrivals.poisson(STEADY, SECONDS, rng),
                 }
                 told = foretold(schedules, BUDGET, settings.max_queue, SECONDS)
+                with doing(f"beside a model {name}"):
+                    results = run(server, schedules, pictures)
                 rows = {
                     served.name: result.summary(SECONDS) | {"points_below_last_exit": None, "simulated": told[served]}
-                    for served, result in run(server, schedules, pictures).items()
+                    for served, result in results.items()
                 }
                 print(f"beside a model {name}\n\n{tables.loads(rows)}\n")
                 for model, row in rows.items():

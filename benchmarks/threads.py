@@ -19,6 +19,7 @@ from service import artifact
 from service.engine import Engine
 from simulator.bare import bare_engine, bare_seconds
 from simulator.closed import ask_all
+from training.progress import bar
 
 IMAGES = 2000
 WARM = 300
@@ -38,7 +39,7 @@ def main() -> None:
         for count in counts:
             engines[count].submit(bare_rate, count, max(BATCHES)).result()
             ask_all(servers[count].url, PATH, contents[:WARM], max(CLIENTS))
-        for _ in range(ROUNDS):
+        for _ in bar(range(ROUNDS), "rounds"):
             for size in BATCHES:
                 for count in counts:
                     rate = engines[count].submit(bare_rate, count, size).result()

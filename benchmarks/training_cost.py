@@ -28,6 +28,7 @@ from training.data import Images, Splits
 from training.devices import set_up
 from training.learner import Learner, make_loss
 from training.network import build
+from training.progress import bar
 from training.report import as_markdown
 from training.speed import LAYOUTS, Speed
 
@@ -106,7 +107,7 @@ def compared(recipe: str, device: str, choices: list[Choice], settings: CostSett
     """Figures by choice, in order, which are printed; `ratio`: of the time per image to the first's, within rounds."""
     images = noise(TrainConfig(recipe=recipe), device)
     runs = [Run(recipe, device, choice, images, settings.seconds) for choice in choices]
-    rounds = [[run.seconds() for run in runs] for _ in range(settings.rounds)]
+    rounds = [[run.seconds() for run in runs] for _ in bar(range(settings.rounds), recipe)]
     figures = []
     for number, choice in enumerate(choices):
         mine = [row[number] for row in rounds]

@@ -4,7 +4,7 @@ import sys
 
 from pydantic_settings import CliApp
 
-from export.evaluation.evaluate import EvaluateConfig, evaluate
+from export.evaluation.evaluate import EvaluateConfig, evaluate, report
 from export.export import ExportConfig, export
 from export.verification import VerificationError
 
@@ -15,7 +15,8 @@ def main() -> None:
         if arguments and arguments[0] == "evaluate":
             evaluate(CliApp.run(EvaluateConfig, cli_args=arguments[1:]))
         else:
-            export(CliApp.run(ExportConfig, cli_args=arguments))
+            config = CliApp.run(ExportConfig, cli_args=arguments)
+            report(export(config), config.report or config.out.with_suffix(".html"))
     except (ValueError, OSError, VerificationError) as error:
         sys.exit(f"error: {error}")
 

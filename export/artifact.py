@@ -48,7 +48,7 @@ def fitted_images(held_out: int) -> int:
 class Exit:
     """As the metadata hold it, see `service.metadata.ExitSpec`.
 
-    `ece_uncalibrated` is that of the same answers at temperature 1, for people to compare; no reader needs it.
+    `ece_uncalibrated` is that before temperature scaling, for people to compare; no reader needs it.
     """
 
     logits: str
@@ -112,7 +112,7 @@ def describe(network: Network, logits: Tensor, labels: Tensor) -> Document:
 
 
 def exits(macs: Sequence[int], calibration: Calibration, logits: Tensor, labels: Tensor) -> list[Exit]:
-    raw = calibration.logits(logits).softmax(dim=2)
+    raw = calibration.unscaled(logits)
     calibrated = calibration.probabilities(logits)
     last = len(macs)
     return [

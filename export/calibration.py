@@ -1,6 +1,7 @@
 """What an exit answers with, and confidences that mean what they say; all fitted on held-out images."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -34,6 +35,11 @@ class Calibration:
     def probabilities(self, logits: Tensor) -> Tensor:
         """From and to K×N×classes, in the precision of `logits`, as the server computes them."""
         return (self.logits(logits) / column(self.temperatures, logits)).softmax(dim=2)
+
+    def unscaled(self, logits: Tensor) -> Tensor:
+        """The same before temperature scaling, the ensemble as a weighted mean, since a sum has no scale."""
+        means = [1.0] * len(logits) if self.answer == "own" else [*accumulate(self.weights)]
+        return (self.logits(logits) / column(means, logits)).softmax(dim=2)
 
 
 def calibrate(logits: Tensor, labels: Tensor) -> Calibration:

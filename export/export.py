@@ -3,7 +3,7 @@
 import datetime
 import hashlib
 from collections.abc import Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
+from torch import Tensor
 
 from export import artifact
 from export.artifact import Network
@@ -26,6 +27,7 @@ from training.config import TrainConfig
 from training.data import Splits
 from training.evaluate import exit_logits
 from training.manifest import Origin
+from training.progress import doing
 from training.revision import git_revision
 
 VERIFIED_IMAGES = 256  # the first of the validation split
@@ -57,9 +59,21 @@ class ExportConfig(BaseSettings):
     max_precision_drop: float = Field(
         0.01, ge=0, le=1, description="most accuracy that int8 or fp16 may cost an exit, 0-1; else nothing is written"
     )
+    report: Path | None = Field(
+        None, description="page to write, with the curves of the artifact; default: beside it, with the suffix .html"
+    )
 
 
-def export(config: ExportConfig) -> None:
+@dataclass(frozen=True)
+class Exported:
+    """An artifact, and what its exits make of the images of its promises: `logits` K×N×classes, `labels` N."""
+
+    path: Path
+    logits: Tensor
+    labels: Tensor
+
+
+def export(config: ExportConfig) -> Exported:
     """Raises ValueError for a source that is neither or was made with other images than there are now,
     VerificationError if the graph is not the network.
     """
@@ -72,6 +86,9 @@ def export(config: ExportConfig) -> None:
     artifact.write(made.model, made.document.versioned(made.model), config.out)
     print(f"{config.out}: {config.out.stat().st_size / 1e6:.1f} MB; each exit's answer: {made.document.answer}")
     print("\n".join(lines(made.document)))
+    labels = splits.validation.labels
+    promised = slice(artifact.fitted_images(len(labels)), None)
+    return Exported(config.out, made.logits[:, promised], labels[promised])
 
 
 def load_source(config: ExportConfig) -> tuple[onnx.ModelProto, Network, Splits]:
@@ -94,17 +111,19 @@ def load_source(config: ExportConfig) -> tuple[onnx.ModelProto, Network, Splits]
 
 def calibrate(model: onnx.ModelProto, network: Network, splits: Splits) -> Calibrated:
     """Raises VerificationError where a logit of the held-out images is not a number, or infinite."""
-    logits = run(model, splits.inputs(splits.validation, VERIFIED_IMAGES))
+    logits = run(model, splits.inputs(splits.validation, VERIFIED_IMAGES, "held-out images"))
     if not logits.isfinite().all():
         raise VerificationError("some logits are not finite: the values inside exceed the range of the precision")
-    return Calibrated(model, artifact.describe(network, logits, splits.validation.labels), logits)
+    with doing("calibrating, choosing thresholds"):
+        return Calibrated(model, artifact.describe(network, logits, splits.validation.labels), logits)
 
 
 def convert_precision(exact: Calibrated, network: Network, splits: Splits, config: ExportConfig) -> Calibrated:
     """The same in the precision asked for, calibrated anew. Raises VerificationError where too much is lost."""
     fitted = torch.arange(artifact.fitted_images(len(splits.validation)))[:IMAGES]
     images = splits.inputs(splits.validation.subset(fitted), BATCH)
-    model = in_precision(exact.model, config.precision, images)
+    with doing(f"converting to {config.precision}"):
+        model = in_precision(exact.model, config.precision, images)
     network = replace(network, provenance={**network.provenance, "precision": config.precision})
     made = calibrate(model, network, splits)
     check(exact, made, config.max_precision_drop)
@@ -120,9 +139,11 @@ def data_settings(training: dict[str, Any], changed: dict[str, Any]) -> TrainCon
 def convert_checkpoint(trained: Checkpoint, splits: Splits, name: str, sha256: str) -> tuple[onnx.ModelProto, Network]:
     """The graph of a checkpoint, verified on the first images of the validation split."""
     torch_network = trained.rebuild()
-    model = to_onnx(torch_network, trained.image_shape)
+    with doing("writing the graph"):
+        model = to_onnx(torch_network, trained.image_shape)
     images = next(splits.inputs(splits.validation, VERIFIED_IMAGES))
-    worst = verify(model, images, exit_logits(torch_network, [images]))
+    with doing("comparing with torch"):
+        worst = verify(model, images, exit_logits(torch_network, [images]))
     print(f"differs from torch by at most {worst:.1g}")
     channels, height, width = trained.image_shape
     return model, Network(

@@ -114,7 +114,7 @@ def unused(dataset: str) -> set[str]:
 
 
 # Settings of the machine a run is on, which may change when it goes on elsewhere.
-MACHINE = {"out", "data", "originals", "workers", "resident_gb", "device", "save_steps"}
+MACHINE = {"out", "data", "originals", "workers", "resident_gb", "device", "save_steps", "tensorboard"}
 # Settings that a run measures where they are `auto`; a checkpoint holds what it chose.
 MEASURED = {"precision", "layout"}
 # Those, and what a run takes from its images where nothing is said.

@@ -34,6 +34,9 @@ class TrainConfig(BaseSettings):
     )
 
     out: Path = Field(Path("runs/default"), description="folder of the checkpoint, the log and the results")
+    tensorboard: CliImplicitFlag[bool] = Field(
+        False, description="write the log for TensorBoard, too, beside log.csv; needs the extra tensorboard"
+    )
     recipe: str = Field("fashion-mnist", description=f"named settings to start from: {', '.join(RECIPES)}")
     method: str = Field(
         DEFAULT_METHOD, description=f"what the exits learn from, unless the recipe says: {', '.join(METHODS)}"

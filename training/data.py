@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.pool import ThreadPool
@@ -14,13 +14,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
-from tqdm import tqdm
 
 from decoding import REDUCED, Picture, PictureError, Resize, fitted, open_picture
 from training.backbones.sections import Shape
-from training.devices import leads
 from training.folders import BrokenFile, BrokenFiles
 from training.manifest import Manifest
+from training.progress import bar
 
 HEADER = 2**16
 """Bytes from the start of a file that usually tell its size in pixels."""
@@ -138,13 +137,13 @@ class Files:
 
         with ThreadPool(os.cpu_count()) as pool:
             results = pool.imap(attempt, range(len(self)), chunksize=16)
-            found = tqdm(results, title, len(self), leave=False, disable=None if leads() else True)
+            found = bar(results, title, len(self))
             return {index: broken for index, broken in enumerate(found) if broken}
 
     def one_size(self) -> tuple[int, int] | None:
         """Width and height of all that can be read, if they are the same."""
         found: tuple[int, int] | None = None
-        for path in self.paths:
+        for path in bar(self.paths, "comparing sizes"):
             with suppress(PictureError, OSError):
                 size = size_in_pixels(path)
                 if found and size != found:
@@ -252,9 +251,15 @@ class Splits:
     def image_shape(self) -> Shape:
         return self.validation.image_shape
 
-    def inputs(self, images: Images | Files, batch_size: int = 500) -> Iterator[Tensor]:
-        """Batches as the network takes them: float32, N×C×H×W, `(pixel / 255 - mean) / std`."""
-        for pixels in images.batches(batch_size):
+    def inputs(self, images: Images | Files, batch_size: int = 500, title: str = "") -> Iterator[Tensor]:
+        """Batches as the network takes them: float32, N×C×H×W, `(pixel / 255 - mean) / std`.
+
+        `title`: of a progress bar.
+        """
+        batches: Iterable[Tensor] = images.batches(batch_size)
+        if title:
+            batches = bar(batches, title, math.ceil(len(images) / batch_size))
+        for pixels in batches:
             yield normalised(pixels, self.mean, self.std)
 
 

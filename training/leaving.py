@@ -72,16 +72,20 @@ def figures(logits: Tensor, labels: Tensor, macs: Sequence[float], policy: Polic
 
 
 def aurc(confidence: Tensor, right: Tensor) -> float:
-    """Area under risk against coverage (arXiv:1805.08206): the mean, over k, of the share of mistakes among the k
-    surest answers. Answers that are as sure as each other count with their mean.
+    """Area under risk against coverage (arXiv:1805.08206): the mean of `selective_risks`."""
+    return float(selective_risks(confidence, right).mean())
+
+
+def selective_risks(confidence: Tensor, right: Tensor) -> Tensor:
+    """For k from 1 to all: the share of mistakes among the k surest answers. Answers that are as sure as each other
+    count with their mean.
     """
     levels, level = confidence.unique(return_inverse=True)
     wrong = (~right).double()
     count = torch.bincount(level, minlength=len(levels))
     mean_wrong = torch.bincount(level, wrong, len(levels)) / count
     surest_first = mean_wrong[level[confidence.argsort(descending=True)]]
-    risks = surest_first.cumsum(0) / torch.arange(1, len(right) + 1)
-    return float(risks.mean())
+    return surest_first.cumsum(0) / torch.arange(1, len(right) + 1)
 
 
 def judged(logits: Tensor, labels: Tensor, temperatures: Sequence[float]) -> tuple[Tensor, Tensor]:

@@ -59,7 +59,10 @@ def last_figures(
     network: MultiExitNetwork, splits: Splits, test_images: Images | Files
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of a finished run, on validation and on test images; `leaving` as chosen on the former."""
-    logits, test_logits = (answers(network, splits.inputs(images)) for images in (splits.validation, test_images))
+    logits, test_logits = (
+        answers(network, splits.inputs(images, title=title))
+        for title, images in (("validation", splits.validation), ("test", test_images))
+    )
     macs = network.cumulative_macs(splits.image_shape)
     policy = leaving.choose(logits, splits.validation.labels, macs)
     found = []

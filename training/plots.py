@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from training.progress import bar
 from training.published import ANYTIME, LEAVING
 from training.recipes import METHODS
 from training.runs import Row
@@ -29,7 +30,7 @@ def plot(rows: list[Row], folder: Path) -> dict[str, Path]:
     ]
     if all("leaving" in result["test"] for row in rows for result in row.results):
         plots.append(("Test accuracy when leaving by confidence against mean cost", "leaving.png", leaving, 1))
-    for title, file, draw, lines in plots:
+    for title, file, draw, lines in bar(plots, "drawing"):
         figure = Figure(figsize=(7 * len(networks), 4.5 * lines), layout="constrained")
         panels = figure.subplots(lines, len(networks), squeeze=False)
         for column, (network, members) in enumerate(networks.items()):

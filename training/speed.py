@@ -13,6 +13,7 @@ from torch import Tensor
 
 from training.config import TrainConfig
 from training.network import MultiExitNetwork, Outputs
+from training.progress import doing
 
 LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,7 +49,8 @@ def choose(config: TrainConfig, network: MultiExitNetwork, loss: Loss, images: T
     times: dict[Speed, float] = {}
     for speed in candidates:
         most = HOPELESS * min(times.values(), default=math.inf)
-        times[speed] = seconds = step_seconds(speed, deepcopy(network), loss, images, labels, most)
+        with doing(f"timing {speed.precision} {speed.layout}"):
+            times[speed] = seconds = step_seconds(speed, deepcopy(network), loss, images, labels, most)
         print(f"{speed.precision} {speed.layout}: {seconds * 1000:.0f} ms a step")
     return min(times, key=times.__getitem__)
 

@@ -5,10 +5,10 @@ import time
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from training import checkpoint, datasets, logs, speed
 from training.augmentation import Augmentation, draw
+from training.board import Board, check_installed
 from training.checkpoint import Checkpoint, open_choices, resumable
 from training.config import IN_FILES, TrainConfig
 from training.devices import leads, set_up
@@ -16,6 +16,7 @@ from training.evaluate import accuracies, answers
 from training.learner import Learner, make_loss
 from training.manifest import Origin
 from training.network import build
+from training.progress import bar
 from training.schedules import learning_rate
 
 CHECKPOINT = "checkpoint.pt"
@@ -25,9 +26,11 @@ def train(config: TrainConfig) -> Checkpoint:
     """Train as `config` says, or go on with the run in `config.out`; returns its last checkpoint.
 
     Writes `checkpoint.pt` and `log.csv` there after every epoch, `results.json` at the end. Started by torchrun, the
-    processes share each batch. Raises ValueError if the folder holds a run with other settings or other images, or for
-    images that cannot be read.
+    processes share each batch. Raises ValueError if the folder holds a run with other settings or other images, for
+    images that cannot be read, or without TensorBoard where it is asked for.
     """
+    if config.tensorboard:
+        check_installed()
     path = config.out / CHECKPOINT
     before = resumable(path, config)
     if before is not None and before.results:
@@ -78,6 +81,8 @@ def train(config: TrainConfig) -> Checkpoint:
         learner.restore(before)
         done, total, seconds, history = before.step, total + before.loss, before.seconds, before.history
 
+    board = Board(config.out, history) if leader and config.tensorboard else None
+
     def save(results: dict[str, Any] | None = None) -> None:
         Checkpoint(
             config=config.model_dump(mode="json"),
@@ -105,9 +110,7 @@ def train(config: TrainConfig) -> Checkpoint:
         learner.network.train()
         batches = images.training_batches(epoch, first)
         title = f"epoch {number + 1}/{config.epochs}"
-        for step, pixels in enumerate(
-            tqdm(batches, title, total=steps, initial=first, leave=False, disable=None if leader else True), start=first
-        ):
+        for step, pixels in enumerate(bar(batches, title, steps, first), start=first):
             augmented = augment(pixels.to(fabric.device), epoch.seeds[step], epoch.flips[step])
             labels = images.labels[epoch.indices[step].to(fabric.device)]
             progress = done / (steps * config.epochs)
@@ -128,12 +131,13 @@ def train(config: TrainConfig) -> Checkpoint:
         total.zero_()
         seconds = 0.0
         if leader:
-            shares = accuracies(
-                answers(learner.eval_network, splits.inputs(splits.validation)), splits.validation.labels
-            )
+            held_out = splits.inputs(splits.validation, title="validation")
+            shares = accuracies(answers(learner.eval_network, held_out), splits.validation.labels)
             history.append(logs.row(number + 1, mean_loss, epoch_seconds, shares))
             logs.write_log(config.out, history)
             save()
+            if board:
+                board.write(history[-1])
             print(logs.line(history[-1]), flush=True)
         fabric.barrier()
 
@@ -144,6 +148,8 @@ def train(config: TrainConfig) -> Checkpoint:
         results = logs.results(config, network, splits, history, validation, test)
         logs.write_results(config.out, results)
         save(results)
+        if board:
+            board.close()
         print("test: " + ", ".join(f"{share:.2%}" for share in test["accuracy"]) + " (each exit, then their ensemble)")
     fabric.barrier()
     return checkpoint.load(path)

@@ -112,12 +112,16 @@ async def measured(run: Run, target: Target, budget: float) -> Result:
     """Let it run, on the running loop, and read what was answered."""
     before = time.process_time()
     await run.whole()
-    cpu = time.process_time() - before
-    status, scheduled = np.array(run.status, int), np.array(run.due, float)
+    return read(run, target, budget, cpu=time.process_time() - before)
+
+
+def read(run: Run, target: Target, budget: float, requests: slice = slice(None), cpu: float = 0.0) -> Result:
+    """What became of some `requests` of a run, which may still go on: one under way has NO_ANSWER yet."""
+    status, scheduled = np.array(run.status[requests], int), np.array(run.due[requests], float)
     answers, said = list[Answer | None](), dict[int, str]()
-    for number, body in enumerate(run.bodies):
+    for number, body in enumerate(run.bodies[requests]):
         answers.append(None)
-        if run.status[number] == 200:
+        if status[number] == 200:
             try:
                 answers[number] = target.answer(body)
             except (ValueError, KeyError, TypeError):
@@ -127,8 +131,8 @@ async def measured(run: Run, target: Target, budget: float) -> Result:
     return Result(
         budget=budget,
         scheduled=scheduled,
-        late=np.array(run.late, float),
-        latency=np.array(run.ended, float) - scheduled,
+        late=np.array(run.late[requests], float),
+        latency=np.array(run.ended[requests], float) - scheduled,
         status=status,
         answers=answers,
         said=said,

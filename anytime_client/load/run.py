@@ -38,7 +38,7 @@ class Run(ABC):
         self.status: list[int] = []
         self.bodies: list[bytes] = []
         self.oldest = self.under_way = 0
-        self.stopped = math.inf
+        self.stopped = self.zero = math.inf
         self.pool = Pool(url, connections, self.finished, time.perf_counter)
         self.all_ended = asyncio.Event()
 

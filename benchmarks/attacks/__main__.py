@@ -23,6 +23,7 @@ from benchmarks import images, report
 from benchmarks.drive import Pictures, drive
 from benchmarks.memory import resident_mb
 from benchmarks.server import Server, spent
+from training.progress import doing
 
 BUDGET, RATE, WARM = 0.05, 50, 500
 ADDRESSES = 200
@@ -35,7 +36,8 @@ def main() -> None:
     asked, flags = parser.parse_known_args()
     pictures, runs = images.pictures(2000), {}
     for name, addresses in (("no attack", None), ("from the address of all", 0), ("from many addresses", ADDRESSES)):
-        runs[name] = under_attack(pictures, addresses, asked.connections, asked.seconds, flags)
+        with doing(name):
+            runs[name] = under_attack(pictures, addresses, asked.connections, asked.seconds, flags)
         print(name, json.dumps(runs[name], indent=2))
     report.write("attacks", {"connections_per_attack": asked.connections, "budget_ms": BUDGET * 1000, "runs": runs})
 

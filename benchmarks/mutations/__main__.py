@@ -28,6 +28,7 @@ from benchmarks.memory import resident_mb
 from benchmarks.mutations import on_the_wire, over_grpc, over_http, over_predict
 from benchmarks.server import Server
 from service.protocols.v2.grpc.open_inference_pb2 import ModelInferResponse, ModelStreamInferResponse
+from training.progress import bar
 
 REQUESTS, PROBE_EVERY, AT_A_TIME, PATIENCE = 100_000, 500, 8, 120.0
 PICTURE = Path(__file__).parents[2] / "tests" / "data" / "ankle-boot.png"
@@ -177,7 +178,7 @@ async def run(server: Server, requests: int, seed: int) -> dict[str, Any]:
     async with asking(server, seed) as about:
         before, sizes = await about.right(), {}
         wrong = 0 if all(told[0] in (200, "OK") for told in before) else 1
-        for first in range(0, requests, PROBE_EVERY):
+        for first in bar(range(0, requests, PROBE_EVERY), "asking"):
             done = min(first + PROBE_EVERY, requests)
             await side_by_side(about, iter(range(first, done)))
             wrong += await about.right() != before

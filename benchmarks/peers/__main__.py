@@ -23,6 +23,7 @@ from benchmarks.peers.model import BUDGET
 from benchmarks.peers.network import networks
 from benchmarks.peers.server import PeerFailed, peer_server
 from benchmarks.server import MODELS, Server
+from training.progress import bar
 
 IMAGES = 2000
 MULTIPLES = (0.5, 1, 2, 3)
@@ -80,7 +81,7 @@ def capacity(
         last = always_last(target.url, pictures)
     capacities = {OURS: last.per_second}
     failures: dict[str, str] = {}
-    for peer in settings.peers:
+    for peer in bar(settings.peers, "capacity"):
         try:
             for network, model in models.items():
                 with peer_server(peer, model, MAX_BATCH[settings.precision], pictures) as target:
@@ -127,7 +128,7 @@ def measured(target: Target, last: AlwaysLast, pictures: Pictures, settings: Pee
     for multiple in (0.5, 2):
         drive(target, arrivals.poisson(multiple * last.per_second, WARM, rng), pictures, BUDGET)
     runs: dict[str, Any] = {}
-    for _ in range(settings.repeats):
+    for _ in bar(range(settings.repeats), target.name):
         for multiple in MULTIPLES:
             schedule = arrivals.poisson(multiple * last.per_second, settings.seconds, rng)
             figures = last.compared(drive(target, schedule, pictures, BUDGET), settings.seconds)

@@ -22,6 +22,7 @@ from service.metadata import Metadata
 from service.scheduler import Scheduler
 from simulator.recording import Recording
 from simulator.replica import Load, Policy, simulate
+from training.progress import bar
 from training.report import as_markdown
 
 
@@ -56,10 +57,10 @@ def main() -> None:
     capacity = settings.replicas * always_last_capacity(recording)
     print(f"1× is {capacity:.0f}/s, always the last exit")
     curves: dict[str, list[dict[str, Any]]] = {}
-    for load in settings.loads:
+    for load in bar(settings.loads, "loads"):
         seconds = settings.requests / (load * capacity)
         trace = Trace(load, seconds, DRAW[settings.shape](load * capacity, seconds, rng(settings)))
-        for name, policy in policies(served.metadata, recording, settings).items():
+        for name, policy in bar(policies(served.metadata, recording, settings).items(), f"{load:g}×"):
             curves.setdefault(name, []).append(run(name, policy, trace, recording, served.metadata, settings))
         curves.setdefault(BOUND, []).append(bound(trace, recording, settings))
     print(table(curves))

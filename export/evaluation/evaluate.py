@@ -1,23 +1,26 @@
 """`python -m export evaluate`: an artifact on the test images of its data set, offline."""
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 
 from export import verification
 from export.artifact import read
-from export.evaluation.figures import Recorded, figures
-from export.evaluation.plots import plot
-from export.evaluation.report import markdown
-from export.export import data_settings, provenance
+from export.evaluation.figures import Figures, Recorded, figures
+from export.evaluation.plots import drawn, write_pngs
+from export.evaluation.report import markdown, page
+from export.export import Exported, data_settings, omit, provenance
 from service import artifact
 from service.artifact import Artifact
 from service.errors import ArtifactError
 from training import datasets
 from training.data import normalised
+from training.progress import bar
 from training.runs import finished
 
 BATCH = 256
@@ -26,8 +29,9 @@ BATCH = 256
 class EvaluateConfig(BaseSettings):
     """Run an artifact on test images by the server's own decisions and write what came out.
 
-    The folder gets report.md, evaluation.json and plots: accuracy against cost with the operating points on it,
-    accuracy by latency budget, the exits taken, first against last exit, calibration.
+    The folder gets the tables and plots as one page, report.html, and as report.md with the plots beside it: accuracy
+    against depth and, with the operating points, against cost, the exits taken, first against last exit, accuracy by
+    latency budget, risk against coverage, calibration. All figures are in evaluation.json.
     """
 
     model_config = SettingsConfigDict(
@@ -49,18 +53,45 @@ class EvaluateConfig(BaseSettings):
 
 def evaluate(config: EvaluateConfig) -> None:
     """Raises ValueError for a file that cannot be served or images of another kind."""
-    try:
-        served = artifact.load(config.artifact)
-    except ArtifactError as error:
-        raise ValueError(str(error)) from error
-    found = figures(served, record(served, config), [finished(run) for run in config.plain])
-    found["provenance"] = {"artifact_sha256": served.sha256, **provenance()}
+    served = load(config.artifact)
+    found = judged(served, record(served, config), [finished(run) for run in config.plain])
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "evaluation.json").write_text(json.dumps(found, indent=1) + "\n")
-    text = markdown(found)
-    print(text)
-    plots = "\n\n".join(f"![{title}]({path.name})" for title, path in plot(found, config.out).items())
-    (config.out / "report.md").write_text(f"{text}\n\n{plots}\n")
+    print(markdown(found, plots=False))
+    plots = drawn(found)
+    write_pngs(plots, config.out)
+    (config.out / "report.md").write_text(markdown(found, plots=True) + "\n")
+    (config.out / "report.html").write_text(page(found, plots))
+
+
+def report(exported: Exported, path: Path) -> None:
+    """Write the page on a new artifact, read and run as a server would, on the images of its promises.
+
+    Raises ValueError if it cannot be served.
+    """
+    recorded = Recorded(exported.logits, exported.labels, "held-out")
+    found = judged(load(exported.path), recorded, plain=[])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(found, drawn(found)))
+    print(f"{path}: its curves")
+
+
+def load(path: Path) -> Artifact:
+    """Raises ValueError if it cannot be served."""
+    try:
+        return artifact.load(path)
+    except ArtifactError as error:
+        raise ValueError(str(error)) from error
+
+
+def judged(served: Artifact, recorded: Recorded, plain: Sequence[dict[str, Any]]) -> Figures:
+    """The figures, with where they come from."""
+    made = {"artifact_sha256": served.sha256, **provenance()}
+    return {
+        **figures(served, recorded, plain),
+        "artifact": omit(served.metadata.provenance, {"results"}),
+        "provenance": made,
+    }
 
 
 def record(served: Artifact, config: EvaluateConfig) -> Recorded:
@@ -76,4 +107,5 @@ def record(served: Artifact, config: EvaluateConfig) -> Recorded:
         raise ValueError(f"{config.data} has images of {images.image_shape}; {config.artifact} takes others")
     model, _ = read(config.artifact)
     batches = (normalised(pixels, spec.mean, spec.std) for pixels in images.batches(BATCH))
-    return Recorded(verification.run(model, batches), images.labels)
+    total = math.ceil(len(images) / BATCH)
+    return Recorded(verification.run(model, bar(batches, "test images", total)), images.labels, "test")

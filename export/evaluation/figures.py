@@ -15,12 +15,16 @@ from export.calibration import expected_calibration_error
 from export.risk_control import NEVER
 from service.artifact import Artifact
 from service.calibration import Calibration
+from service.metadata import Metadata
 from service.replay import Answered, replay
 from service.runtime.stages import OnnxStages
 from training.evaluate import calibration_bins
+from training.leaving import selective_risks
+from training.progress import bar
 
 CURVE = [0.0, *(1 - np.geomspace(0.8, 1e-6, 60)).tolist(), NEVER]
 """Thresholds, one for all exits, of the accuracy–cost curve."""
+COVERAGES = [percent / 100 for percent in range(1, 101)]
 TIMED_RUNS = 50
 
 Figures = dict[str, Any]
@@ -28,10 +32,11 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recorded:
-    """`logits`: K×N×classes, of every exit; `labels`: N."""
+    """`logits`: K×N×classes, of every exit; `labels`: N; `split`: which images these are."""
 
     logits: Tensor
     labels: Tensor
+    split: str
 
 
 def figures(served: Artifact, recorded: Recorded, plain: Sequence[dict[str, Any]]) -> Figures:
@@ -64,15 +69,21 @@ def figures(served: Artifact, recorded: Recorded, plain: Sequence[dict[str, Any]
     first_right = np.where(right.any(axis=0), right.argmax(axis=0), shallow)
     seconds = stage_seconds(served)
     return {
-        "model": {"name": metadata.name, "version": metadata.version, "answer": metadata.answer},
+        "model": {
+            "name": metadata.name,
+            "version": metadata.version,
+            "answer": metadata.answer,
+            "precision": metadata.precision,
+        },
+        "split": recorded.split,
         "images": len(labels),
-        "exits": exits(metadata.depths, answers, every_answer(raw(calibration), logits), recorded.labels),
+        "exits": exits(metadata, recorded, answers),
         "macs": metadata.exits[-1].macs,
         "operating_points": points,
         "default_operating_point": metadata.default_operating_point,
         "curve": [
             {"threshold": threshold, **summary(replay(logits, calibration, [threshold] * shallow))}
-            for threshold in CURVE
+            for threshold in bar(CURVE, "thresholds")
         ],
         "oracle": {
             "accuracy": float(right.any(axis=0).mean()),
@@ -101,31 +112,50 @@ def every_answer(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
 
 
 def raw(calibration: Calibration) -> Calibration:
-    """The same answers without temperature scaling."""
-    return Calibration([1.0] * len(calibration.temperatures), calibration.weights)
+    """The same answers before temperature scaling, where an ensemble is the weighted mean of logits."""
+    weights = calibration.weights
+    return Calibration([1.0] * len(calibration.temperatures) if weights is None else [*accumulate(weights)], weights)
 
 
-def exits(depths: Sequence[float], answers: np.ndarray, unscaled: np.ndarray, labels: Tensor) -> list[Figures]:
+def exits(metadata: Metadata, recorded: Recorded, answers: np.ndarray) -> list[Figures]:
+    """Of each exit. `accuracy`: as it answers; `alone`: by its own logits; `together`: with those before it, weighted
+    as the artifact says, else equally. `risks`: share of mistakes among the surest answers, at `COVERAGES`.
+    """
+    calibration, labels = Calibration.of(metadata), recorded.labels
+    unscaled = every_answer(raw(calibration), recorded.logits.numpy())
+    weights = torch.tensor(calibration.weights or [1.0] * len(answers)).view(-1, 1, 1)
+    together = (recorded.logits * weights).cumsum(dim=0)
     found = []
-    for depth, scaled, before in zip(depths, torch.from_numpy(answers), torch.from_numpy(unscaled), strict=True):
+    for index, (scaled, before) in enumerate(zip(*map(torch.from_numpy, (answers, unscaled)), strict=True)):
+        confidence, answer = scaled.max(dim=1)
+        risks = selective_risks(confidence, answer == labels)
         found.append(
             {
-                "depth": depth,
-                "accuracy": float((scaled.argmax(dim=1) == labels).double().mean()),
+                "macs": metadata.exits[index].macs,
+                "depth": metadata.depths[index],
+                "accuracy": accuracy(scaled, labels),
+                "alone": accuracy(recorded.logits[index], labels),
+                "together": accuracy(together[index], labels),
                 "ece": expected_calibration_error(scaled, labels),
                 "ece_uncalibrated": expected_calibration_error(before, labels),
                 "reliability": calibration_bins(scaled, labels),
                 "reliability_uncalibrated": calibration_bins(before, labels),
+                "aurc": float(risks.mean()),
+                "risks": [float(risks[max(round(share * len(labels)), 1) - 1]) for share in COVERAGES],
             }
         )
     return found
+
+
+def accuracy(answers: Tensor, labels: Tensor) -> float:
+    return float((answers.argmax(dim=1) == labels).double().mean())
 
 
 def stage_seconds(served: Artifact) -> list[float]:
     """Median time of each stage for one image on this machine."""
     stages, spec = OnnxStages(served, "cpu", threads=0), served.metadata.input
     times: list[list[float]] = [[] for _ in served.stages]
-    for _ in range(TIMED_RUNS):
+    for _ in bar(range(TIMED_RUNS), "timing"):
         features = np.zeros((1, spec.channels, spec.height, spec.width), np.float32)
         for stage, measured in enumerate(times, start=1):
             start = time.perf_counter()

@@ -3,18 +3,21 @@ from typing import Any
 
 import pytest
 
-from export.export import ExportConfig, export
+from export.export import ExportConfig, Exported, export
 from training.config import TrainConfig
 from training.train import CHECKPOINT, train
 
 
 @pytest.fixture(scope="session")
-def artifact(tiny: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the run of seconds, in fp32."""
+def exported(tiny: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The run of seconds, in fp32."""
     train(tiny)
-    path = tmp_path_factory.mktemp("artifact") / "tiny.onnx"
-    export(ExportConfig(source=tiny.out / CHECKPOINT, out=path))
-    return path
+    return export(ExportConfig(source=tiny.out / CHECKPOINT, out=tmp_path_factory.mktemp("artifact") / "tiny.onnx"))
+
+
+@pytest.fixture(scope="session")
+def artifact(exported: Exported) -> Path:
+    return exported.path
 
 
 def places(config: TrainConfig) -> dict[str, Any]:

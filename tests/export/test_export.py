@@ -92,7 +92,9 @@ def test_what_the_exporter_writes_the_server_reads(tiny: TrainConfig, tmp_path: 
         assert point.accuracy == served.metadata.exits[-1].accuracy
     assert "never leaves early" in result.stdout
     assert served.metadata.provenance["training"]["width"] == tiny.width
-    assert sorted(os.listdir(tmp_path)) == ["small.onnx"]
+    assert sorted(os.listdir(tmp_path)) == ["small.html", "small.onnx"]
+    assert f"<h1>small {served.metadata.version} on 90 held-out images</h1>" in (tmp_path / "small.html").read_text()
+    assert result.stderr == ""
 
 
 def test_an_artifact_is_calibrated_anew(tiny: TrainConfig, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def trained(tiny: TrainConfig) -> checkpoint.Checkpoint:
 
 
 def flags(config: TrainConfig) -> list[str]:
-    values = config.model_dump(mode="json", exclude_none=True, exclude={"skip_broken"})
+    values = config.model_dump(mode="json", exclude_none=True, exclude={"skip_broken", "tensorboard"})
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
 
 
