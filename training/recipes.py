@@ -128,7 +128,7 @@ RECIPES: dict[str, Settings] = {
         "crop_padding": 6,
         "batch_size": 64,
         "learning_rate": 0.05,
-        "epochs": 10,
+        "epochs": 12,
         "precision": "fp32",
     },
     # Small enough to compare the methods on two cores in a few hours.
