@@ -88,7 +88,7 @@ def normalise_again(network: MultiExitNetwork, images: Tensor) -> None:
         assert norm.running_var is not None
         variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        norm.bias += (mean - norm.running_mean) * scale
+        norm.bias.add_((mean - norm.running_mean) * scale)
         norm.weight.copy_(scale * (variance + norm.eps).sqrt())
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)

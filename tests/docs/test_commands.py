@@ -159,9 +159,9 @@ def test_the_commands_of_a_page(name: str, reader: Reader) -> None:
 def draw_photos(folder: Path) -> None:
     """In place of the public photos, which would have to be downloaded: colours that a network learns at once."""
     draws = np.random.default_rng(0)
-    for split, count in {"train": 40, "validation": 4, "test": 8}.items():
-        for label, colour in enumerate([(200, 40, 40), (40, 200, 40), (40, 40, 200)]):
-            place = folder / split / f"class {label}"
+    for split, count in {"train": 60, "validation": 4, "test": 8}.items():
+        for label, colour in {"dress": (200, 40, 40), "pants": (40, 200, 40), "shoes": (40, 40, 200)}.items():
+            place = folder / split / label
             place.mkdir(parents=True)
             for number in range(count):
                 pixels = np.clip(draws.normal(colour, 30, (60, 80, 3)), 0, 255).astype(np.uint8)

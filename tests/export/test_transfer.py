@@ -28,7 +28,8 @@ def images(tiny: TrainConfig) -> Tensor:
 
 def logits(network: MultiExitNetwork, images: Tensor) -> list[Tensor]:
     with torch.no_grad():
-        return network(images).logits
+        found: list[Tensor] = network(images).logits
+    return found
 
 
 def test_an_artifact_is_taken_whole(tiny: TrainConfig, artifact: Path, images: Tensor) -> None:
