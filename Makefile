@@ -34,7 +34,12 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/bin/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-compile -r $<
 	touch $@
 
-.PHONY: serve demo test screenshots check format board proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
+.venv-docs/installed: pyproject.toml constraints.txt
+	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	$(@D)/$(INSTALL) mkdocs-material
+	touch $@
+
+.PHONY: serve demo test screenshots check docs format board proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
@@ -58,6 +63,9 @@ check: $(DEV)/installed  ## format, lint, types, import rules
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+
+docs: .venv-docs/installed  ## build the documentation into site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict $(ARGS)
 
 format: $(DEV)/installed  ## rewrite the code as `make check` wants it
 	$(DEV)/bin/ruff format .
@@ -113,6 +121,6 @@ bench-peers: $(DEV)/installed  ## other servers of the same network, in turn; AR
 
 lock:  ## write constraints.txt anew: the newest versions that fit together
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,train,dev]'
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,train,dev,docs]'
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --no-deps onnxruntime-gpu
 	.venv-lock/bin/python -m pip freeze --exclude-editable > constraints.txt

@@ -53,7 +53,9 @@ class TrainConfig(BaseSettings):
         2, ge=1, le=2, description="stride of the last stage of a CIFAR network; 2 is published, 1 keeps 7×7 of 28×28"
     )
     weights: str = Field(
-        "", description="what a torchvision/… backbone starts from: the name of its weights there, or a state dict file"
+        "",
+        description="what to start from: a checkpoint of the same backbone, or its artifact in fp32 or fp16; for a "
+        "torchvision/… backbone the name of its weights there, or a state dict file",
     )
     exits: int = Field(4, ge=1, description="number of exits; 4 is the paper's, one after each stage of a ResNet")
     cut: Cut = Field("auto", description="sections by stage or by equal shares of the cost; auto: by stage if it fits")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.backbones import backbone
-from training.backbones.cifar import Layout
+from training.backbones.cifar import CIFAR, Layout
 from training.backbones.sections import Shape, macs
 from training.config import TrainConfig
 from training.exits import Exit, last_exit, shallow_exit
@@ -122,10 +122,11 @@ def partly_detached(features: Tensor, share: float) -> Tensor:
 def build(config: TrainConfig, image_shape: Shape, classes: int) -> MultiExitNetwork:
     """The network that `config` describes, with initial weights from torch's current random state.
 
-    `image_shape` is C×H×W. Raises ValueError where a setting does not fit the backbone or it has too few blocks.
+    Weights that a CIFAR network starts from are for `training.transfer`. `image_shape` is C×H×W. Raises ValueError
+    where a setting does not fit the backbone or it has too few blocks.
     """
     layout = Layout(image_shape[0], classes, config.width, config.stem_stride, config.last_stride)
-    plain = backbone(config.backbone, layout, config.weights)
+    plain = backbone(config.backbone, layout, "" if config.backbone in CIFAR else config.weights)
     sections = plain.sections(config.exits, image_shape, config.cut)
     *shapes, last = feature_shapes(sections, image_shape)
     heads = [(config.head, config.head_width) for _ in shapes]

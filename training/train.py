@@ -2,12 +2,14 @@
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from training import checkpoint, datasets, logs, speed
 from training.augmentation import Augmentation, draw
+from training.backbones.cifar import CIFAR
 from training.board import Board, check_installed
 from training.checkpoint import Checkpoint, open_choices, resumable
 from training.config import IN_FILES, TrainConfig
@@ -18,6 +20,7 @@ from training.manifest import Origin
 from training.network import build
 from training.progress import bar
 from training.schedules import learning_rate
+from training.transfer import start_from
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -61,6 +64,11 @@ def train(config: TrainConfig) -> Checkpoint:
     augment = Augmentation(config, splits)
     torch.manual_seed(config.seed)
     network = build(config, splits.image_shape, len(splits.classes)).to(fabric.device)
+    if config.weights and config.backbone in CIFAR and before is None:
+        some = next(splits.inputs(splits.train)).to(fabric.device)
+        kept = start_from(network, Path(config.weights), some)
+        if leader:
+            print(f"starts from {config.weights}" + (f", but for {', '.join(kept)}" if kept else ""))
     loss = make_loss(config)
     if leader:
         if config.dataset in IN_FILES:

@@ -1,4 +1,4 @@
-"""What is served where no model is given, and the README's first examples, as they stand there."""
+"""What is served where no model is given, and the first examples of README and documentation, as they stand there."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from service.protocols.schemas import Prediction
 from service.settings import EMBEDDED_MODELS, Settings
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +47,16 @@ def test_the_other_embedded_model_answers_by_its_name(embedded_server: Server) -
 
 
 def run(command: str, server: Server) -> str:
-    """A command of the README, for this server, which may be a slow one."""
+    """A command of the documentation, for this server, which may be a slow one."""
     command = command.replace("http://127.0.0.1:8000", server.url).replace("budget_ms=50 ", "budget_ms=5000 ")
     shell = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
     return shell.stdout
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_the_first_example_of_the_readme(embedded_server: Server) -> None:
-    example = re.search(r"```sh\n(curl [^`]*)```\n\n```json\n(.*?)```", README, re.DOTALL)
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "first-minutes.md"], ids=lambda page: page.stem)
+def test_the_first_example_of_a_page(embedded_server: Server, page: Path) -> None:
+    example = re.search(r"```sh\n(curl [^`]*)```\n\n```json\n(.*?)```", page.read_text(), re.DOTALL)
     assert example
     answer, shown = (Prediction.model_validate_json(text) for text in (run(example[1], embedded_server), example[2]))
     assert answer.latency.budget_met
@@ -67,8 +68,8 @@ def test_the_first_example_of_the_readme(embedded_server: Server) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_the_stream_of_the_readme(embedded_server: Server) -> None:
-    (command,) = re.findall(r"curl -N .*", README)
+def test_the_stream_of_the_documentation(embedded_server: Server) -> None:
+    (command,) = re.findall(r"curl -N .*", (DOCS / "http.md").read_text())
     *exits, answer = [
         json.loads(data) for data in re.findall(r"^data: (.*)$", run(command, embedded_server), re.MULTILINE)
     ]

@@ -19,9 +19,7 @@ def backbone(name: str, layout: Layout, weights: str = "") -> Backbone:
     """
     if name in CIFAR:
         if weights:
-            raise ValueError(
-                f"{name} has no published weights to start from; --weights is for {IMAGENET[0]} and the like"
-            )
+            raise ValueError(f"{name} has no published weights; {IMAGENET[0]} and the like have")
         return CIFAR[name](layout)
     if layout.width is not None:
         raise ValueError(f"the width of {name} is given by its name; leave --width out")

@@ -148,24 +148,24 @@ def test_asyncio_asks_many_at_once(address: str, pngs: list[bytes], labels: list
 
 
 ROOT = Path(__file__).parents[3]
-SECTION = (ROOT / "README.md").read_text().partition("### Open Inference Protocol\n")[2].partition("\n### ")[0]
+SECTION = (ROOT / "docs" / "open-inference-protocol.md").read_text().partition("\n## Over gRPC\n")[0]
 
 
 def example(language: str, server: Server) -> str:
-    """The first of the README's section, for this server, which may be a slow one."""
+    """The first of the page, for this server, which may be a slow one."""
     block = re.search(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
     assert block
     text = block[1].replace("127.0.0.1:8000", server.url.removeprefix("http://"))
     return text.replace('_ms": 50}', '_ms": 5000}').replace("timeout=50_000", "timeout=5_000_000")
 
 
-def test_the_python_of_the_readme(server: Server) -> None:
+def test_the_python_of_the_documentation(server: Server) -> None:
     run = subprocess.run([sys.executable, "-c", example("python", server)], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.startswith("[b'Ankle boot' b'Ankle boot'] ["), run.stderr
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_the_shell_of_the_readme(server: Server) -> None:
+def test_the_shell_of_the_documentation(server: Server) -> None:
     run = subprocess.run(["sh", "-c", example("sh", server)], cwd=ROOT, capture_output=True, text=True)
     outputs = {output["name"]: output["data"] for output in json.loads(run.stdout)["outputs"]}
     assert list(outputs) == ["label", "exit", "reason"]

@@ -313,8 +313,8 @@ def test_without_grpc_one_sentence_says_what_is_needed() -> None:
 ROOT = Path(__file__).parents[4]
 
 
-def test_the_python_of_the_readme(speaking: Server) -> None:
-    section = (ROOT / "README.md").read_text().partition("#### Over gRPC\n")[2]
+def test_the_python_of_the_documentation(speaking: Server) -> None:
+    section = (ROOT / "docs" / "open-inference-protocol.md").read_text().partition("\n## Over gRPC\n")[2]
     (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[:1]
     code = code.replace("127.0.0.1:8001", address(speaking)).replace("client_timeout=0.05", f"client_timeout={WAIT}")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
