@@ -54,8 +54,7 @@ class Server:
     @property
     def processes(self) -> list[int]:
         """That of the engine, and those of fronts."""
-        own = self.process.pid
-        return [own, *map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split())]
+        return with_children(self.process.pid)
 
     def terminate(self) -> None:
         if self.process.poll() is None:
@@ -66,6 +65,10 @@ class Server:
         _, rest = self.process.communicate(timeout=30)
         self.log.append(rest)
         return self.process.returncode
+
+
+def with_children(pid: int) -> list[int]:
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
 
 def spent(server: Server, run: Callable[[], Result]) -> tuple[float, Result]:
