@@ -48,6 +48,11 @@ def pictures(count: int = 10_000) -> Pictures:
     return Pictures(pngs(test, count), test.labels.numpy()[:count])
 
 
+def pixels_of(content: bytes) -> NDArray[np.uint8]:
+    """H×W×C."""
+    return np.atleast_3d(np.asarray(Image.open(io.BytesIO(content))))
+
+
 def png(pixels: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")

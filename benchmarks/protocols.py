@@ -1,13 +1,16 @@
 """What the Open Inference Protocol costs beside `/predict`, and how near many images in one request come to the engine.
 
-`python -m benchmarks.protocols [FLAGS OF THE SERVER]`: one server, all in turn in each round. Requests are those of
-Triton's client, in binary form; they ask for label, class index, confidence and exit.
+`python -m benchmarks.protocols [--model FILE] [--dataset NAME] [--data FOLDER] [FLAGS OF THE SERVER]`: one server, all
+in turn in each round. Requests are those of Triton's client, in binary form; they ask for label, class index,
+confidence and exit.
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,14 +34,19 @@ Tensor = NDArray[Any]
 
 
 def main() -> None:
-    served, pngs = artifact.load(INT8_MODEL), images.pngs(images.fashion_mnist(), IMAGES)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model", type=Path, default=INT8_MODEL)
+    parser.add_argument("--dataset", default="fashion-mnist", help="of the images, as for python -m training")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data set, likewise")
+    asked, flags = parser.parse_known_args()
+    served, pngs = artifact.load(asked.model), images.pngs_of(asked.dataset, asked.data, IMAGES)
     inputs = images.inputs(pngs, served.metadata.input)
     forms: dict[str, Tensor] = {
         "image": np.array(pngs, np.object_),
-        "pixels": images.fashion_mnist().pixels[:IMAGES].numpy().transpose(0, 2, 3, 1),
+        "pixels": np.stack([images.pixels_of(png) for png in pngs]),
         "tensor": inputs,
     }
-    with Server(*sys.argv[1:]) as server:
+    with Server("--model", str(asked.model), *flags) as server:
         predict = Target("predict", server.url, "/predict?latency_budget_ms=inf")
         infer = Target("infer", server.url, f"/v2/models/{served.metadata.name}/infer")
         alone = {name: inferences(infer, name, images_, 1) for name, images_ in forms.items()}
@@ -59,7 +67,7 @@ def main() -> None:
         for clients in (1, 2):
             others = {name: sender(server, requests, clients) for name, requests in together.items()}
             figures[f"{TOGETHER}_images_{clients}_clients"] = compared(bare | others, "bare")
-    report.save("protocols", figures)
+    report.save("protocols" if asked.model == INT8_MODEL else f"protocols-{served.metadata.name}", figures)
 
 
 def inferences(target: Target, name: str, images_: Tensor, size: int) -> list[bytes]:

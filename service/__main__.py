@@ -21,6 +21,7 @@ from service.cores import default_fronts
 from service.descriptors import most_connections
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
+from service.memory import share_heaps
 from service.protocols.connection import Connection
 from service.protocols.cors import allow_origins
 from service.protocols.listener import Listener
@@ -94,6 +95,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def main() -> None:
+    share_heaps()
     settings = CliApp.run(Settings)
     try:
         if fronts := front_workers(settings):

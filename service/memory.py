@@ -2,15 +2,30 @@
 
 import ctypes
 import sys
+from collections.abc import Callable
+
+M_ARENA_MAX = -8
+"""Of glibc's `mallopt`."""
+HEAPS = 2
+"""One to a core would be faster only where threads do little but allocate."""
+
+
+def share_heaps() -> None:
+    """Before any thread is started: all threads allocate from the same few heaps.
+
+    Else each has its own. A model is read and opened in pieces on several threads, so that each new version would leave
+    free memory in all of these, between pieces that are used, where `give_back` cannot reach it.
+    """
+    if mallopt := glibc("mallopt"):
+        mallopt(M_ARENA_MAX, HEAPS)
 
 
 def give_back() -> None:
-    """What was freed, but is kept by the allocator for what comes next. Does nothing where that is not glibc's.
+    """What was freed, but is kept by the allocator for what comes next."""
+    if malloc_trim := glibc("malloc_trim"):
+        malloc_trim(0)
 
-    A model is read, checked and opened in pieces, on several threads, each with a heap of its own: as much stays in
-    these as the model itself takes, and more with each one after it.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+
+def glibc(name: str) -> Callable[..., int] | None:
+    """None where the allocator is not glibc's."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -1,4 +1,5 @@
-"""Does the server answer whatever comes? Broken requests of the Open Inference Protocol, over HTTP and gRPC in turn.
+"""Does the server answer whatever comes? In turn: broken requests of the Open Inference Protocol, over HTTP and gRPC,
+and of `/predict`; bytes that are hardly HTTP, and clients that leave.
 
 `python -m benchmarks.mutations [--requests N] [--seed N] [--save]` counts answers by status. A fault is a request
 without an answer, an answer that is none of the protocol or says that the server failed, a right request among them
@@ -12,7 +13,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ import grpc
 from anytime_client.load.connections import Pool
 from benchmarks import report
 from benchmarks.memory import resident_mb
-from benchmarks.mutations import over_grpc, over_http
+from benchmarks.mutations import on_the_wire, over_grpc, over_http, over_predict
 from benchmarks.server import Server
 from service.protocols.v2.grpc.open_inference_pb2 import ModelInferResponse, ModelStreamInferResponse
 
@@ -32,6 +33,8 @@ REQUESTS, PROBE_EVERY, AT_A_TIME, PATIENCE = 100_000, 500, 8, 120.0
 PICTURE = Path(__file__).parents[2] / "tests" / "data" / "ankle-boot.png"
 SERVICE = "/inference.GRPCInferenceService/"
 HTTP = {200, 400, 404, 413, 415, 429, 503}
+PREDICT = HTTP | {405, 408, 422, 431}
+WIRE = {*map(str, PREDICT), "none", "left"}
 GRPC = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
 LISTED = 20
 
@@ -45,22 +48,31 @@ class Asking:
     seed: int
     pool: Pool = field(init=False)
     answers: dict[int, asyncio.Future[tuple[int, bytes]]] = field(default_factory=dict)
-    statuses: dict[str, Counter[str]] = field(default_factory=lambda: {"http": Counter(), "grpc": Counter()})
+    statuses: dict[str, Counter[str]] = field(init=False)
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.pool = Pool(self.server.url, AT_A_TIME, self.finished, time.perf_counter)
+        self.host = f"{self.pool.host}:{self.pool.port}"
         picture = PICTURE.read_bytes()
         self.http_forms, self.grpc_forms = over_http.forms(picture), over_grpc.forms(picture)
+        self.predict_forms = over_predict.forms(picture)
+        self.ways: dict[str, Callable[[Random, int, bool], Awaitable[tuple[str, bool, object]]]] = {
+            "http": self.mutant_over_http,
+            "grpc": self.mutant_over_grpc,
+            "predict": self.mutant_of_predict,
+            "wire": self.mutant_on_the_wire,
+        }
+        self.statuses = {way: Counter() for way in self.ways}
 
     def finished(self, number: int, status: int, body: bytes) -> None:
         if number in self.answers:
             self.answers.pop(number).set_result((status, body))
 
-    async def over_http(self, number: int, sent: over_http.Sent) -> tuple[int, bytes]:
+    async def answered(self, number: int, request: bytes) -> tuple[int, bytes]:
         answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
         self.answers[number] = answer
-        self.pool.submit(number, sent.request(f"{self.pool.host}:{self.pool.port}"))
+        self.pool.submit(number, request)
         return await answer
 
     async def over_grpc(self, method: str, content: bytes) -> tuple[str, str, bytes]:
@@ -82,36 +94,64 @@ class Asking:
         return "INVALID_ARGUMENT" if told else "OK", "".join(told), b""
 
     async def mutant(self, number: int, show: bool = False) -> None:
-        rng = Random(f"{self.seed}/{number}")
-        if number % 2:
-            sent = over_http.mutant(rng.choice(self.http_forms), rng)
-            if show:
-                print(sent.request("host"), file=sys.stderr)
-            status, body = await self.over_http(number, sent)
-            self.statuses["http"][str(status)] += 1
-            if status not in HTTP or not readable(status, body):
-                self.faults.append(f"{number}: {status} {body[:300]!r}")
-        else:
-            method, content = rng.choice(over_grpc.METHODS), over_grpc.mutant(rng.choice(self.grpc_forms), rng)
-            if show:
-                print(method, content, file=sys.stderr)
-            code, details, _ = await self.over_grpc(method, content)
-            self.statuses["grpc"][code] += 1
-            if code not in GRPC:
-                self.faults.append(f"{number}: {code} {details[:300]}")
+        way = list(self.ways)[number % len(self.ways)]
+        status, fault, said = await self.ways[way](Random(f"{self.seed}/{number}"), number, show)
+        self.statuses[way][status] += 1
+        if fault:
+            self.faults.append(f"{number}: {status} {str(said)[:300]}")
         if show:
-            print(status if number % 2 else code, body if number % 2 else details, file=sys.stderr)
+            print(status, said, file=sys.stderr)
+
+    # Each way: the status, whether it is a fault, and what the server said.
+
+    async def mutant_over_http(self, rng: Random, number: int, show: bool) -> tuple[str, bool, object]:
+        request = over_http.mutant(rng.choice(self.http_forms), rng).request(self.host)
+        if show:
+            print(request, file=sys.stderr)
+        status, body = await self.answered(number, request)
+        return str(status), status not in HTTP or not readable(status, body), body
+
+    async def mutant_over_grpc(self, rng: Random, number: int, show: bool) -> tuple[str, bool, object]:
+        method, content = rng.choice(over_grpc.METHODS), over_grpc.mutant(rng.choice(self.grpc_forms), rng)
+        if show:
+            print(method, content, file=sys.stderr)
+        code, details, _ = await self.over_grpc(method, content)
+        return code, code not in GRPC, details
+
+    async def mutant_of_predict(self, rng: Random, number: int, show: bool) -> tuple[str, bool, object]:
+        sent = over_predict.mutant(rng.choice(self.predict_forms), rng)
+        request = sent.request(self.host)
+        if show:
+            print(request, file=sys.stderr)
+        status, body = await self.answered(number, request)
+        return str(status), status not in PREDICT or not (status == 200 or is_error(body)), body
+
+    async def mutant_on_the_wire(self, rng: Random, number: int, show: bool) -> tuple[str, bool, object]:
+        forms: list[over_predict.Sent | over_http.Sent] = [*self.predict_forms, *self.http_forms]
+        request = rng.choice(forms).request(self.host)
+        if show:
+            print(request, file=sys.stderr)
+        status, said = await on_the_wire.ask(self.pool.host, self.pool.port, request, rng)
+        return status, status not in WIRE, said
 
     async def right(self) -> list[Any]:
         """What is said to requests with nothing wrong."""
         told: list[Any] = []
         for place, form in enumerate(self.http_forms):
-            status, body = await self.over_http(-1 - place, form)
-            told.append((status, body))
+            told.append(await self.answered(-1 - place, form.request(self.host)))
         for request in self.grpc_forms:
             code, details, response = await self.over_grpc("ModelInfer", named(request, "1"))
             told.append((code, details, ModelInferResponse.FromString(response).raw_output_contents[:]))
         return told
+
+
+def is_error(body: bytes) -> bool:
+    """As `/predict` has it."""
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, TypeError, KeyError):
+        return False
+    return {"code", "message"} <= set(error)
 
 
 def named(request: Any, identity: str) -> bytes:
