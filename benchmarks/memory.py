@@ -16,6 +16,7 @@ from PIL import Image
 from benchmarks import images, report
 from benchmarks.server import Server
 from simulator.closed import ask_all
+from simulator.server import with_children
 from training.progress import bar
 
 FIRST, LAST = 10_000, 1_000_000
@@ -68,7 +69,8 @@ def larger() -> list[bytes]:
 
 
 def resident_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    """Of a server: of its fronts, too, where they have processes of their own."""
+    pages = sum(int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in with_children(pid))
     return round(pages * 4096 / 2**20, 1)
 
 

@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from benchmarks import FP32_MODEL, INT8_MODEL
 from simulator import server
-from simulator.server import cpu_seconds
 
 MODELS = {"fp32": FP32_MODEL, "int8": INT8_MODEL}
 """The same network by precision."""
@@ -25,6 +24,6 @@ class Server(server.Server):
 
 def spent(server: Server, run: Callable[[], Result]) -> tuple[float, Result]:
     """Processor time of the server meanwhile, in seconds."""
-    before = sum(map(cpu_seconds, server.processes))
+    before = server.cpu_seconds
     result = run()
-    return sum(map(cpu_seconds, server.processes)) - before, result
+    return server.cpu_seconds - before, result

@@ -96,6 +96,7 @@ class DrainingServer(uvicorn.Server):
 
 def main() -> None:
     share_heaps()
+    sys.setswitchinterval(SWITCH_INTERVAL)
     settings = CliApp.run(Settings)
     try:
         if fronts := front_workers(settings):
@@ -107,7 +108,6 @@ def main() -> None:
         sockets = [dual_stack(settings.port)] if stands_for_all(settings.host) else None
     except (ServiceError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()  # all that is here stays: to look through it for garbage would hold up requests for tens of ms
     with contextlib.suppress(KeyboardInterrupt):

@@ -21,7 +21,7 @@ from service.times import QUANTILE, StageTimes
 from simulator.bare import bare_engine, bare_seconds
 from simulator.closed import ask_all
 from simulator.front import NOTHING, FrontCosts
-from simulator.server import Server, cpu_seconds
+from simulator.server import Server
 
 REPEATS = 40
 REQUESTS = 400
@@ -118,20 +118,20 @@ def front_costs(server: Server, contents: Sequence[bytes], patience: float) -> F
     """An answer costs what goes by between two of them while many clients ask for exit 1; a refusal, under several
     times that load, the processor time of it. `patience`: budget of those requests, in seconds.
     """
-    path, pid = "/predict?latency_budget_ms=inf&max_exit=1", server.process.pid
+    path = "/predict?latency_budget_ms=inf&max_exit=1"
     many = [contents[number % len(contents)] for number in range(CLOSED)]
     ask_all(server.url, path, many[: CLOSED // 4], CLIENTS)
-    before = cpu_seconds(pid)
+    before = server.cpu_seconds
     rate = ask_all(server.url, path, many, CLIENTS).per_second
-    of_answer = (cpu_seconds(pid) - before) / CLOSED
+    of_answer = (server.cpu_seconds - before) / CLOSED
     target, times = anytime(server.url, patience, max_exit=1), constant(FLOOD * rate, CLOSED / rate)
     requests = [target.request(content) for content in contents]
-    before = cpu_seconds(pid)
+    before = server.cpu_seconds
     with asyncio.Runner(loop_factory=event_loop) as runner, without_collection():
         flood = OpenLoop(server.url, requests, times.tolist(), connections=CONNECTIONS, patience=10 * patience)
         result = runner.run(measured(flood, target, patience))
     answered = int(result.answered.sum())
-    of_refusals = cpu_seconds(pid) - before - answered * of_answer
+    of_refusals = server.cpu_seconds - before - answered * of_answer
     refusal = of_refusals / max(result.sent - answered, 1)
     return FrontCosts(1 / rate, min(max(refusal, 0.0), 1 / rate))
 

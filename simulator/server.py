@@ -44,8 +44,12 @@ class Server:
     @property
     def processes(self) -> list[int]:
         """That of the engine, and those of fronts."""
-        own = self.process.pid
-        return [own, *map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split())]
+        return with_children(self.process.pid)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all of them so far."""
+        return sum(map(cpu_seconds, self.processes))
 
     def terminate(self) -> None:
         if self.process.poll() is None:
@@ -58,7 +62,11 @@ class Server:
         return self.process.returncode
 
 
+def with_children(pid: int) -> list[int]:
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
 def cpu_seconds(process: int) -> float:
-    """Of all its threads, in user and in kernel mode (proc(5))."""
+    """Of all threads of a process, in user and in kernel mode (proc(5))."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -16,7 +16,7 @@ OTHERS = {"anytime": "bench", "anytime-export": "evaluate", "anytime-train": "ta
 
 def told(name: str, *words: str) -> str:
     """What a command says of itself."""
-    command = [Path(sys.executable).with_name(name), *words, "--help"]
+    command = [str(Path(sys.executable).with_name(name)), *words, "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stderr == ""
     assert result.stdout.startswith("usage: ")

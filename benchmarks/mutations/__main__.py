@@ -184,7 +184,7 @@ async def run(server: Server, requests: int, seed: int) -> dict[str, Any]:
             wrong += await about.right() != before
             if done * 10 // requests > first * 10 // requests:
                 sizes[done] = resident_mb(server.process.pid)
-        peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{server.process.pid}/status").read_text())
+        peak = sum(map(peak_mb, server.processes))
     return {
         "requests": requests,
         "seed": seed,
@@ -194,8 +194,14 @@ async def run(server: Server, requests: int, seed: int) -> dict[str, Any]:
         "faults": len(about.faults),
         "first_faults": about.faults[:LISTED],
         "resident_mb": sizes,
-        "peak_mb": round(int(peak[1]) / 1024, 1) if peak else None,
+        "peak_mb": round(peak, 1),
     }
+
+
+def peak_mb(process: int) -> float:
+    """Most that it has had (proc(5))."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 async def side_by_side(about: Asking, numbers: Iterator[int]) -> None:

@@ -40,7 +40,6 @@ class EngineProcess:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.side = EngineSide(settings, self.on_failure, self.on_removal)
-        self.again = False
 
     def reserve(self, grpc_port: int) -> None:
         """All fronts share the port: it is chosen here, and kept. Raises OSError, or ValueError without gRPC."""

@@ -1,6 +1,7 @@
 """Images as clients send them, and a server that is slow enough to be left between two exits."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -17,9 +18,13 @@ def pngs(test_set: data.Images) -> list[bytes]:
 
 
 @pytest.fixture(scope="session")
-def heavy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Of the same network with sixteen times the work."""
+def heavy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network with sixteen times the work."""
     folder = tmp_path_factory.mktemp("heavy")
-    model = widened(folder / "16.onnx", widened(folder / "4.onnx"))
-    with Server("--model", str(model), "--max-batch", "1", "--grpc-port", "0") as running:
+    return widened(folder / "16.onnx", widened(folder / "4.onnx"))
+
+
+@pytest.fixture(scope="session")
+def heavy_server(heavy_model: Path) -> Iterator[Server]:
+    with Server("--model", str(heavy_model), "--max-batch", "1", "--grpc-port", "0") as running:
         yield running

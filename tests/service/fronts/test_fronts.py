@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -22,7 +24,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.http import InferenceServerClient, InferInput
 
 from benchmarks import INT8_MODEL
-from benchmarks.heavier import widened
 from benchmarks.replacing import write
 from benchmarks.server import Server
 from service.protocols.schemas import Prediction
@@ -63,8 +64,17 @@ def waiting(server: Server) -> float:
     return total(server, "anytime_queue_depth")
 
 
-def ask_to_the_end(server: Server, png: bytes) -> httpx.Response:
-    return httpx.post(f"{server.url}/predict?{TO_THE_END}", content=png, timeout=PATIENCE)
+@contextlib.contextmanager
+def asked_to_the_end(server: Server, pngs: list[bytes]) -> Iterator[list[HTTPConnection]]:
+    """Connections with a request each: all are answered, or with the engine."""
+    host, port = server.client.base_url.host, server.client.base_url.port
+    with contextlib.ExitStack() as stack:
+        connections = [HTTPConnection(host, port, timeout=PATIENCE) for _ in pngs]
+        for connection, png in zip(connections, pngs, strict=True):
+            stack.callback(connection.close)
+            connection.request("POST", f"/predict?{TO_THE_END}", png)
+        until(lambda: waiting(server) + total(server, "anytime_requests_total") >= len(pngs) - 1)  # one is at work
+        yield connections
 
 
 @contextlib.contextmanager
@@ -84,10 +94,8 @@ def two() -> Iterator[Server]:
 
 
 @pytest.fixture
-def heavy(tmp_path: Path) -> Iterator[Server]:
-    """Of a network with sixteen times the work."""
-    model = widened(tmp_path / "16.onnx", widened(tmp_path / "4.onnx"))
-    with Server("--front-workers", "2", "--model", str(model), "--max-batch", "1") as server:
+def heavy(heavy_model: Path) -> Iterator[Server]:
+    with Server("--front-workers", "2", "--model", str(heavy_model), "--max-batch", "1") as server:
         yield server
 
 
@@ -188,11 +196,10 @@ def test_nothing_is_left_of_an_engine_that_is_killed(pngs: list[bytes]) -> None:
 
 
 def test_jobs_of_an_engine_that_is_killed_are_answered(heavy: Server, pngs: list[bytes]) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        asking = [pool.submit(ask_to_the_end, heavy, png) for png in pngs[:8]]
-        until(lambda: waiting(heavy) > 4)
+    with asked_to_the_end(heavy, pngs[:30]) as connections:
         heavy.process.kill()
-        codes = {each.result().json()["error"]["code"] for each in asking if each.result().status_code != 200}
+        answers = [connection.getresponse() for connection in connections]
+        codes = {json.load(answer)["error"]["code"] for answer in answers if answer.status != 200}
     assert codes == {"engine_failed"}
 
 
@@ -219,11 +226,9 @@ main()
 
 def test_sigterm_finishes_what_was_admitted(heavy: Server, pngs: list[bytes]) -> None:
     running = fronts(heavy)
-    with ThreadPoolExecutor(8) as pool:
-        asking = [pool.submit(ask_to_the_end, heavy, png) for png in pngs[:8]]
-        until(lambda: waiting(heavy) > 4)
+    with asked_to_the_end(heavy, pngs[:30]) as connections:
         heavy.terminate()
-        assert [each.result().status_code for each in asking] == [200] * 8
+        assert [connection.getresponse().status for connection in connections] == [200] * 30
     assert heavy.wait() == 0
     assert all(map(gone, running))
 

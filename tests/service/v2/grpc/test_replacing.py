@@ -6,7 +6,6 @@ from typing import Any
 
 import tritonclient.grpc as triton
 
-from benchmarks.heavier import widened
 from benchmarks.server import Server
 from tests.service.v2.grpc.conftest import address
 from tests.service.v2.grpc.test_tritonclient import HEAVY, WAIT, pictures, runs, streaming
@@ -20,10 +19,9 @@ def unload(server: Server, name: str) -> None:
     assert "UNLOADING" in states
 
 
-def test_a_call_keeps_its_model(tmp_path: Path, pngs: list[bytes]) -> None:
-    model = widened(tmp_path / "16.onnx", widened(tmp_path / "4.onnx"))
+def test_a_call_keeps_its_model(heavy_model: Path, pngs: list[bytes]) -> None:
     ended: Queue[tuple[Any, Any]] = Queue()
-    with Server("--model", str(model), *FLAGS) as server, triton.InferenceServerClient(address(server)) as client:
+    with Server("--model", str(heavy_model), *FLAGS) as server, triton.InferenceServerClient(address(server)) as client:
         before = runs(server, 1)
         client.async_infer(
             HEAVY,
@@ -39,9 +37,8 @@ def test_a_call_keeps_its_model(tmp_path: Path, pngs: list[bytes]) -> None:
         assert len(result.as_numpy("label")) == 9
 
 
-def test_a_stream_keeps_its_model(tmp_path: Path, pngs: list[bytes]) -> None:
-    model = widened(tmp_path / "16.onnx", widened(tmp_path / "4.onnx"))
-    with Server("--model", str(model), *FLAGS) as server, streaming(server) as heard:
+def test_a_stream_keeps_its_model(heavy_model: Path, pngs: list[bytes]) -> None:
+    with Server("--model", str(heavy_model), *FLAGS) as server, streaming(server) as heard:
         heard.send(pngs[0], HEAVY)
         first, error = heard.next()
         assert error is None
