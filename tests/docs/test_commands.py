@@ -78,7 +78,7 @@ class Reader:
         command = (
             ["bash", "-e", "-o", "pipefail", "-c", code] if block.language == "sh" else [sys.executable, "-c", code]
         )
-        extra = dict(pair.split("=") for pair in block.mark.removeprefix("tested with: ").split() if "=" in pair)
+        extra = dict(pair.split("=", 1) for pair in block.mark.removeprefix("tested with: ").split() if "=" in pair)
         run = subprocess.run(
             command, cwd=self.folder, env=self.environment | extra, capture_output=True, text=True, timeout=PATIENCE
         )
@@ -121,7 +121,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     made = [f"installed-{extra}" for extra in ("cpu", "cpu,grpc", "cpu,heif", "cpu,otel")]
-    for environment, marks in {".venv": made, ".venv-dev": ["installed"]}.items():
+    for environment, marks in {".venv": made, ".venv-dev": ["installed"], ".venv-demo": ["installed-cpu"]}.items():
         python = folder / environment / "bin" / "python"
         python.parent.mkdir(parents=True)
         python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
