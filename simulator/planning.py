@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from anytime_client.load.arrivals import Times, constant
+from anytime_client.load.result import share
 from anytime_client.load.shapes import DRAW, Shape
 from service.arbiter import Arbiter
+from service.jobs import Reason
 from service.metadata import Metadata, OperatingPoint
 from service.scheduler import Scheduler
 from simulator.recording import Recording
-from simulator.replica import Load, Simulated, simulate
+from simulator.replica import Load, simulate
+from simulator.result import Simulated
 from simulator.routing import Routing
 
 Figures = dict[str, Any]
@@ -137,18 +140,14 @@ class Planner:
         policies = [self.policy() for _ in range(replicas)]
         result = self.run(schedule, ask.budget, policies, ask.routing, ask.seed).only(schedule >= start)
         summary = result.summary(measured, self.metadata.depths)
-        reasons: dict[str, int] = {}
-        for by_reason in summary["exits"].values():
-            for reason, count in by_reason.items():
-                reasons[reason] = reasons.get(reason, 0) + count
-        cut_short = reasons.get("load", 0) + reasons.get("budget", 0)
+        cut_short = [reason in (Reason.BUDGET, Reason.LOAD) for reason in result.reason if reason is not None]
         names = ("sent", "attainment", "refused", "mean_depth", "latency_ms")
         return {
             "replicas": replicas,
             "routing": ask.routing.value,
             "rate_per_replica": round(ask.rate / replicas, 3),
             **{name: summary[name] for name in names},
-            "cut_short": round(cut_short / max(sum(reasons.values()), 1), 4),
+            "cut_short": share(np.array(cut_short, bool)),
         }
 
     def compared(self, ask: Ask, replicas: int) -> list[Figures]:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,10 +63,19 @@ class Recording:
     def times(self) -> StageTimes:
         """As the server knows them once warm."""
         times = StageTimes(len(self.stages), self.sizes)
-        for stage, by_size in enumerate(self.stages, start=1):
-            times.set_idle(stage, [float(np.quantile(samples, 0.75)) for samples in by_size.values()])
-        times.delivery.idle = float(np.quantile(self.way, QUANTILE)) if not self.front.answer else self.front.answer / 2
+        for stage, seconds in enumerate(self._idle, start=1):
+            times.set_idle(stage, seconds)
+        times.delivery.idle = self._delivery
         return times
+
+    @cached_property
+    def _idle(self) -> list[list[float]]:
+        return [[float(np.quantile(samples, 0.75)) for samples in by_size.values()] for by_size in self.stages]
+
+    @cached_property
+    def _delivery(self) -> float:
+        """Where nobody waits for the loop, the server knows of no more than the way back."""
+        return self.front.answer / 2 if self.front.answer else float(np.quantile(self.way, QUANTILE))
 
     def faster(self, factor: float) -> "Recording":
         """The same network on one machine that is so many times as fast; the way to it is as long."""

@@ -6,13 +6,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anytime_client.load.arrivals import Times
-from anytime_client.load.result import exits_by_reason, mean, percentiles, share
 from service.arbiter import Arbiter
 from service.errors import Overloaded, RequestError
 from service.jobs import Job, ModelId, Outcome, Reason
@@ -21,6 +19,7 @@ from service.times import StageTimes, no_deliveries
 from simulator.calendar import Action, Calendar
 from simulator.front import Arrived, Front
 from simulator.recording import Recording
+from simulator.result import Simulated
 from simulator.routing import Routing, router
 
 DRAWS = 4096
@@ -29,10 +28,6 @@ DRAWS = 4096
 class Policy(Protocol):
     """What decides: the server's arbiter or another."""
 
-    @property
-    def waiting(self) -> int: ...
-    @property
-    def idle(self) -> bool: ...
     def admit(self, jobs: Sequence[Job], now: float) -> None: ...
     def schedule(self, now: float) -> ScheduledBatch: ...
     def complete_stage(
@@ -52,45 +47,6 @@ class Client:
 
     def put(self, outcome: Outcome | RequestError) -> None:
         raise AssertionError("in virtual time there is no engine to tell")
-
-
-@dataclass
-class Simulated:
-    """What became of each request. `latency` by the client's clock, infinite where it was refused; `exit` 0 there.
-
-    `right`: how likely the answer is, `last_right`: how likely the last exit would have been; 0 or 1 where that is
-    known.
-    """
-
-    budget: Times
-    latency: Times
-    exit: NDArray[np.int64]
-    reason: list[Reason | None]
-    right: NDArray[np.float64]
-    last_right: NDArray[np.float64]
-
-    def only(self, which: NDArray[np.bool_]) -> "Simulated":
-        """Some of the requests."""
-        reasons = [reason for reason, there in zip(self.reason, which.tolist(), strict=True) if there]
-        flags = (self.right[which], self.last_right[which])
-        return Simulated(self.budget[which], self.latency[which], self.exit[which], reasons, *flags)
-
-    def summary(self, seconds: float, depths: Sequence[float]) -> dict[str, Any]:
-        """As the load generator's figures, of a schedule of so many seconds; `depths`: of each exit."""
-        answered, in_budget = self.exit > 0, self.latency <= self.budget
-        last, own = mean(self.last_right[answered].tolist()), mean(self.right[answered].tolist())
-        return {
-            "sent": len(self.exit),
-            "offered_per_second": round(len(self.exit) / seconds, 1),
-            "attainment": share(in_budget),
-            "refused": share(~answered),
-            "goodput_per_second": round(float(self.right[in_budget].sum()) / seconds, 1),
-            "accuracy": own,
-            "points_below_last_exit": None if last is None or own is None else round((last - own) * 100, 3),
-            "mean_depth": mean(np.array(depths)[self.exit[answered] - 1].tolist()),
-            "exits": exits_by_reason(zip(self.exit[answered].tolist(), filter(None, self.reason), strict=True)),
-            "latency_ms": percentiles(self.latency[answered], (50, 99, 99.9)),
-        }
 
 
 class Durations:

@@ -32,14 +32,6 @@ class Fifo:
         self.batch: list[Job] = []
         self.stage = 0
 
-    @property
-    def waiting(self) -> int:
-        return len(self.queue)
-
-    @property
-    def idle(self) -> bool:
-        return not self.queue and not self.batch
-
     def admit(self, jobs: Sequence[Job], now: float) -> None:
         for job in jobs:
             job.admitted = now

@@ -19,7 +19,8 @@ from service.arbiter import Arbiter
 from service.artifact import Artifact
 from service.scheduler import Scheduler
 from simulator.recording import Recording
-from simulator.replica import Load, Policy, Simulated, simulate
+from simulator.replica import Load, Policy, simulate
+from simulator.result import Simulated
 from tests.service.recorded import EXITS, MODEL, Point
 
 SIZES = [1, 2, 4]

@@ -18,7 +18,8 @@ from service.policy import Backlog, DepthLimit
 from service.scheduler import Scheduler
 from service.times import StageTimes
 from simulator.recording import Recording
-from simulator.replica import Load, Simulated, simulate
+from simulator.replica import Load, simulate
+from simulator.result import Simulated
 from tests.service.recorded import EXITS, Point, Reply
 
 A, B = ModelId("a", "1"), ModelId("b", "1")

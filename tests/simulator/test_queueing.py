@@ -10,7 +10,8 @@ from benchmarks.simulate.fifo import Fifo
 from service.arbiter import Arbiter
 from service.scheduler import Scheduler
 from simulator.front import FrontCosts
-from simulator.replica import Load, Policy, Simulated, simulate
+from simulator.replica import Load, Policy, simulate
+from simulator.result import Simulated
 from simulator.routing import Routing
 from tests.service.recorded import EXITS, MODEL, Point
 from tests.simulator.known import recording
