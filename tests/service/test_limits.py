@@ -164,7 +164,7 @@ def test_an_address_takes_no_room_from_others() -> None:
 
 
 def test_where_all_are_at_work_one_more_is_told_so(pngs: list[bytes]) -> None:
-    with Server("--max-connections", "1", "--threads", "1") as server, connected(server) as busy:
+    with Server("--max-connections", "1", "--threads", "1", *ONE) as server, connected(server) as busy:
         to_the_end = POST.replace(b"=inf", b"=inf&confidence_threshold=1")
         busy.sendall(b"".join(to_the_end % len(png) + png for png in pngs))
         assert busy.recv(100).startswith(b"HTTP/1.1 200 ")
