@@ -1,7 +1,6 @@
 """`python -m service`: serve until SIGTERM or SIGINT."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import signal
@@ -50,9 +49,14 @@ class DrainingServer(uvicorn.Server):
         lifecycle: Lifecycle = self.app.state.lifecycle
         again, lifecycle.draining = lifecycle.draining, True
         if again or self.drain_delay == 0 or lifecycle.failed:
-            super().handle_exit(sig, frame)
+            self.finish(sig)
             return
-        self.loop.call_soon_threadsafe(self.loop.call_later, self.drain_delay, super().handle_exit, sig, frame)
+        self.loop.call_soon_threadsafe(self.loop.call_later, self.drain_delay, self.finish, sig)
+
+    def finish(self, sig: int) -> None:
+        """The process will end with a status of its own, where uvicorn's dies of the signal."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -110,8 +114,12 @@ def main() -> None:
         sys.exit(f"error: {error}")
     gc.collect()
     gc.freeze()  # all that is here stays: to look through it for garbage would hold up requests for tens of ms
-    with contextlib.suppress(KeyboardInterrupt):
-        DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000).run(sockets)
+    server, lifecycle = (
+        DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000),
+        app.state.lifecycle,
+    )
+    server.run(sockets)
+    sys.exit(int(lifecycle.failed or not server.started))
 
 
 def within_limits(settings: Settings, processes: int = 1) -> Settings:

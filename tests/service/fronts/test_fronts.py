@@ -203,7 +203,8 @@ def test_jobs_of_an_engine_that_is_killed_are_answered(heavy: Server, pngs: list
     assert codes == {"engine_failed"}
 
 
-def test_a_server_whose_engine_fails_tells_everybody_and_ends(pngs: list[bytes]) -> None:
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_server_whose_engine_fails_tells_everybody_and_ends(pngs: list[bytes], workers: str) -> None:
     code = """
 from service.__main__ import main
 from service.arbiter import Arbiter
@@ -214,7 +215,7 @@ def schedule(*_):
 Arbiter.schedule = schedule
 main()
 """
-    command = [sys.executable, "-c", code, "--model", str(INT8_MODEL), "--port", "0", "--front-workers", "2"]
+    command = [sys.executable, "-c", code, "--model", str(INT8_MODEL), "--port", "0", "--front-workers", workers]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         (url,) = itertools.islice((found[1] for line in process.stderr if (found := STARTED.search(line))), 1)
