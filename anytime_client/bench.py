@@ -19,10 +19,8 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
-    BaseSettings,
     CliPositionalArg,
     NoDecode,
-    PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 from rich.console import Console
@@ -30,6 +28,7 @@ from rich.progress import Progress
 
 from anytime_client.conversation import Unreachable, key_header
 from anytime_client.figures import budget_name, table
+from anytime_client.flags import Flags
 from anytime_client.load.connections import UNREADABLE
 from anytime_client.load.result import Result, measured
 from anytime_client.load.run import ClosedLoop, OpenLoop, Run, event_loop, without_collection
@@ -41,7 +40,7 @@ SHOWN_EVERY = 0.5
 """Seconds between two looks at how far a run is, each of which holds the generator up a little."""
 
 
-class Bench(BaseSettings):
+class Bench(Flags):
     """Measure an anytime server under load. Ends with 1 if it cannot be reached or answers nothing.
 
     Latency counts from when a request was due, not from when it was sent, to the end of its answer: whatever holds up
@@ -120,18 +119,6 @@ class Bench(BaseSettings):
         if self.clients is None and self.rate is None:
             self.rate = RATE
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The command line alone: `--json` would be JSON in the environment."""
-        return (init_settings,)
 
     @property
     def load(self) -> str:

@@ -9,11 +9,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
-    BaseSettings,
     CliApp,
     CliImplicitFlag,
     CliPositionalArg,
-    PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 from rich.console import Console
@@ -21,6 +19,7 @@ from rich.table import Table
 
 from anytime_client.bench import noise
 from anytime_client.figures import milliseconds, percent
+from anytime_client.flags import Flags
 from anytime_client.load.shapes import Shape
 from decoding import Limits
 from service import artifact
@@ -50,7 +49,7 @@ DRAWN = 5000
 """Images whose confidences are drawn where none are given."""
 
 
-class Plan(BaseSettings):
+class Plan(Flags):
     """How many replicas of this machine answer a load within its latency budget.
 
     Measures what each stage takes here by batch size, and what a request costs a server that is started for it; then
@@ -91,18 +90,6 @@ class Plan(BaseSettings):
         if self.times is not None and (self.images or self.save_times):
             raise ValueError("--times has confidences and times already: give neither images nor --save-times with it")
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The command line alone: RATE in the environment may be anybody's."""
-        return (init_settings,)
 
     @property
     def ask(self) -> Ask:
