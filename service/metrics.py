@@ -1,5 +1,6 @@
 """All metrics of the server, by model, in seconds. Bucket edges stand at the budgets that people ask for."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,6 +19,7 @@ from prometheus_client import (
 from service.drift import Drift
 from service.jobs import Outcome, Reason
 from service.metadata import Metadata
+from service.model import Terms
 
 DURATIONS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SLACKS = (-1.0, -0.1, -0.05, -0.02, -0.01, -0.005, -0.002, -0.001, 0.0, *DURATIONS)
@@ -195,33 +197,23 @@ class ModelMetrics:
     def observe_refusal(self, reason: str) -> None:
         self._refused(reason)
 
-    def observe_answer(
-        self,
-        outcome: Outcome,
-        operating_point: str | None,
-        *,
-        arrival: float,
-        now: float,
-        budget: float | None,
-        left: float,
-    ) -> None:
-        """One answer, `arrival` and `now` on the engine's clock. `budget` is None for a client without a limit, else
-        `left` is what is left of it, in seconds.
-        """
+    def observe_answer(self, outcome: Outcome, terms: Terms, now: float) -> None:
+        """A last outcome that is on its way to the client, `now` on the engine's clock."""
         exit, reason = outcome.exit, outcome.reason
         assert reason is not None, "a job that goes on has no answer yet"
         self._exits[exit, reason].inc()
         self._confidence[exit - 1].observe(outcome.confidences[-1])
-        if operating_point is not None:
-            self._drift.add(operating_point, outcome.confidences)
+        if terms.operating_point is not None:
+            self._drift.add(terms.operating_point, outcome.confidences)
         self._depth.observe(self._depths[exit - 1])
-        self._front.observe(outcome.admitted - arrival)
+        self._front.observe(outcome.admitted - terms.arrival)
         self._queue.observe(outcome.queue)
         self._compute.observe(outcome.compute)
         self._delivery.observe(now - outcome.finished)
-        self._request.observe(now - arrival)
-        if budget is not None:
-            self._budget.observe(budget)
+        self._request.observe(now - terms.arrival)
+        if math.isfinite(terms.budget):
+            left = terms.deadline - now
+            self._budget.observe(terms.budget)
             self._slack.observe(left)
             if left < 0:
                 self._missed.inc()

@@ -77,16 +77,7 @@ class ModelObserver(Protocol):
 
     def observe_refusal(self, reason: str) -> None: ...
 
-    def observe_answer(
-        self,
-        outcome: Outcome,
-        operating_point: str | None,
-        *,
-        arrival: float,
-        now: float,
-        budget: float | None,
-        left: float,
-    ) -> None: ...
+    def observe_answer(self, outcome: Outcome, terms: Terms, now: float) -> None: ...
 
 
 @dataclass
@@ -163,10 +154,7 @@ class Model:
     def answered(self, outcome: Outcome, terms: Terms, now: float) -> None:
         """Count a last outcome that is on its way to the client."""
         self.times.delivery.add(now - outcome.finished, now)
-        budget = terms.budget if math.isfinite(terms.budget) else None
-        self.metrics.observe_answer(
-            outcome, terms.operating_point, arrival=terms.arrival, now=now, budget=budget, left=terms.deadline - now
-        )
+        self.metrics.observe_answer(outcome, terms, now)
 
     def _thresholds(self, ask: Ask) -> tuple[str | None, tuple[float, ...]]:
         points = self.metadata.operating_points

@@ -41,7 +41,7 @@ from service.fronts.messages import (
 )
 from service.jobs import Job, ModelId, Outcome
 from service.local import EngineSide
-from service.model import Model
+from service.model import Model, Terms
 from service.protocols.connections import Phase
 
 logger = logging.getLogger("uvicorn.error")
@@ -138,14 +138,8 @@ class Link:
     def _answered(self, message: Answered) -> None:
         times = (message.queue, message.compute, message.admitted, message.finished)
         outcome = Outcome(message.exit, message.reason, NOTHING, message.confidences, *times)
-        self._models[message.model].metrics.observe_answer(
-            outcome,
-            message.operating_point,
-            arrival=message.arrival,
-            now=message.now,
-            budget=message.budget,
-            left=message.left,
-        )
+        terms = Terms(message.arrival, message.budget, message.operating_point, (), message.exit, message.spent)
+        self._models[message.model].metrics.observe_answer(outcome, terms, message.now)
 
     def _delivered(self, message: Delivered) -> None:
         self._side.delivery.add(message.seconds, message.at)

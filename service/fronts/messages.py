@@ -38,7 +38,7 @@ class Abort(Message):
 
 
 class Answered(Message):
-    """A last outcome has gone out to its client; see `ModelMetrics.observe_answer`."""
+    """A last outcome has gone out to its client `now`; see `Outcome` and `Terms`."""
 
     model: ModelId
     exit: int
@@ -48,11 +48,11 @@ class Answered(Message):
     compute: float
     admitted: float
     finished: float
-    operating_point: str | None
     arrival: float
+    budget: float
+    operating_point: str | None
+    spent: float
     now: float
-    budget: float | None
-    left: float
 
 
 class Delivered(Message):

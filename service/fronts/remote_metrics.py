@@ -12,6 +12,7 @@ from service.fronts.messages import (
     Responded,
 )
 from service.jobs import ModelId, Outcome
+from service.model import Terms
 from service.times import DELIVERY_MEMORY, RecentQuantile
 
 Send = Callable[[FromFront], None]
@@ -58,20 +59,25 @@ class RemoteModelMetrics:
     def observe_refusal(self, reason: str) -> None:
         self._send(Refused(self._model.name, reason))
 
-    def observe_answer(
-        self,
-        outcome: Outcome,
-        operating_point: str | None,
-        *,
-        arrival: float,
-        now: float,
-        budget: float | None,
-        left: float,
-    ) -> None:
+    def observe_answer(self, outcome: Outcome, terms: Terms, now: float) -> None:
         assert outcome.reason is not None, "a job that goes on has no answer yet"
-        said = (outcome.exit, outcome.reason, tuple(outcome.confidences))
-        times = (outcome.queue, outcome.compute, outcome.admitted, outcome.finished)
-        self._send(Answered(self._model, *said, *times, operating_point, arrival, now, budget, left))
+        self._send(
+            Answered(
+                self._model,
+                outcome.exit,
+                outcome.reason,
+                tuple(outcome.confidences),
+                outcome.queue,
+                outcome.compute,
+                outcome.admitted,
+                outcome.finished,
+                terms.arrival,
+                terms.budget,
+                terms.operating_point,
+                terms.spent,
+                now,
+            )
+        )
 
 
 class ReportedDelivery(RecentQuantile):

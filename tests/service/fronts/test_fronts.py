@@ -269,7 +269,7 @@ def test_a_new_version_is_served_by_every_front(tmp_path: Path, pngs: list[bytes
             assert found == {str(number)}
         until(lambda: {each["state"] for each in clients[1].post("/v2/repository/index").json()} == {"READY"})
         clients[1].post(f"/v2/repository/models/{NAME}/unload").raise_for_status()
-        until(lambda: all(client.get("/models").json() == {"models": []} for client in clients))
+        until(lambda: all(client.get("/models").json()["models"] == [] for client in clients))
         os.kill(fronts(server)[0], signal.SIGKILL)
         until(lambda: samples(server)["anytime_front_restarts_total", frozenset()] == 1)
         (tmp_path / "model.onnx").write_bytes(b"no model")
