@@ -99,18 +99,22 @@ class Holder:
 class Pass:
     """One request of a holder, from when it is let in until `leave`."""
 
-    __slots__ = ("_clock", "_holder", "_since")
+    __slots__ = ("_clock", "_holder", "_left", "_since")
 
     def __init__(self, holder: Holder, clock: Callable[[], float], now: float) -> None:
         self._holder, self._clock, self._since = holder, clock, now
+        self._left = False
 
     @property
     def name(self) -> str:
         return self._holder.name
 
     def leave(self) -> None:
-        self._holder.taken.leave()
-        self._holder.lately = self._clock() - self._since
+        """Once is enough."""
+        if not self._left:
+            self._left = True
+            self._holder.taken.leave()
+            self._holder.lately = self._clock() - self._since
 
 
 class Gate:

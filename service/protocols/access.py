@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import RequestError
 from service.protocols.entrance import Entrance, Verdict
@@ -37,8 +37,14 @@ class Access:
         if verdict is None:
             return await self.app(scope, receive, send)
         state["account"].key = verdict.name
+
+        async def leaving(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                verdict.leave()  # whoever has an answer may ask again at once, and at another front
+            await send(message)
+
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, leaving)
         finally:
             verdict.leave()
 
