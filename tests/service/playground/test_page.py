@@ -430,6 +430,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_alone(open_page: Open, guarded: S
 
 def test_who_gives_no_key_is_told_so(open_page: Open, guarded: Server) -> None:
     page = open_page(guarded.url, ready=False)
+    expect(page.get_by_label("API key", exact=True)).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("alert")).to_contain_text("API key")
 
