@@ -10,5 +10,5 @@ splits: Any = data.Splits
 augmented: Any = augmentation.Augmentation
 network.build = lambda *arguments: build(*arguments).double()
 augmented.__call__ = lambda *arguments: augment(*arguments).double()
-splits.inputs = lambda *arguments: (batch.double() for batch in inputs(*arguments))
+splits.inputs = lambda *arguments, **named: (batch.double() for batch in inputs(*arguments, **named))
 runpy.run_module("training", run_name="__main__", alter_sys=True)
