@@ -10,9 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.drive import Pictures
-from decoding import Limits
-from service.images import open_image, to_input
-from service.metadata import InputSpec
+from simulator.images import inputs as inputs
 from training import data, datasets
 from training.config import TrainConfig
 
@@ -57,8 +55,3 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
-
-
-def inputs(contents: list[bytes], spec: InputSpec) -> NDArray[np.float32]:
-    """As the server decodes them."""
-    return np.stack([to_input(open_image(content, Limits()), spec) for content in contents])

@@ -114,12 +114,9 @@ def main() -> None:
         sys.exit(f"error: {error}")
     gc.collect()
     gc.freeze()  # all that is here stays: to look through it for garbage would hold up requests for tens of ms
-    server, lifecycle = (
-        DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000),
-        app.state.lifecycle,
-    )
+    server = DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000)
     server.run(sockets)
-    sys.exit(int(lifecycle.failed or not server.started))
+    sys.exit(int(app.state.lifecycle.failed or not server.started))
 
 
 def within_limits(settings: Settings, processes: int = 1) -> Settings:

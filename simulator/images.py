@@ -1,15 +1,26 @@
-"""Confidences of images that nobody has shown, as an artifact tells of those that it was calibrated on."""
+"""Images as the server decodes them, and confidences of those that nobody has shown."""
+
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from decoding import Limits
 from service.drift import leaving
-from service.metadata import Metadata, OperatingPoint
+from service.images import open_image, to_input
+from service.metadata import InputSpec, Metadata, OperatingPoint
+
+
+def inputs(contents: Iterable[bytes], spec: InputSpec) -> NDArray[np.float32]:
+    """N×C×H×W, normalised."""
+    return np.stack([to_input(open_image(content, Limits()), spec) for content in contents])
 
 
 def drawn(metadata: Metadata, point: OperatingPoint, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Confidences of so many images at each exit, N×K. As many stop at each exit of the operating point as did in
-    calibration; that the exits of one image resemble each other beyond that is not known, so they do not.
+    """Confidences of so many images at each exit, N×K, as an artifact tells of those that it was calibrated on.
+
+    As many stop at each exit of the operating point as did then; that the exits of one image resemble each other beyond
+    that is not known, so they do not.
     """
     thresholds = [*point.thresholds, None]
     columns = []

@@ -21,12 +21,10 @@ from anytime_client.bench import noise
 from anytime_client.figures import milliseconds, percent
 from anytime_client.flags import Flags
 from anytime_client.load.shapes import Shape
-from decoding import Limits
 from service import artifact
 from service.artifact import Artifact
 from service.cores import default_threads
 from service.errors import RequestError, ServiceError
-from service.images import open_image, to_input
 from service.metadata import Metadata, OperatingPoint
 from service.runtime.gpu import device_of, open_stages
 from service.settings import EMBEDDED_DEFAULT, EMBEDDED_MODELS
@@ -156,7 +154,7 @@ def chosen(metadata: Metadata, name: str | None) -> OperatingPoint:
 def measured(asked: Plan, served: Artifact, point: OperatingPoint) -> Recording:
     metadata, sizes = served.metadata, batch_sizes(asked.max_batch)
     contents = [path.read_bytes() for path in asked.images] or [noise(*metadata.input.shape)]
-    inputs = np.stack([to_input(open_image(content, Limits()), metadata.input) for content in contents])
+    inputs = images.inputs(contents, metadata.input)
     stages = open_stages(served, device_of(asked.device), asked.threads, sizes, cuda_graphs=False)
     if asked.images:
         confidences = np.stack([each.max(axis=1) for each in probabilities(stages, metadata, inputs)], axis=1)

@@ -42,11 +42,14 @@ LISTED = 20
 
 @dataclass
 class Asking:
-    """A server under broken requests; each coroutine returns what the server said and raises nothing."""
+    """A server under broken requests; each coroutine returns what the server said and raises nothing. `show`: what is
+    sent and said.
+    """
 
     server: Server
     channel: Any
     seed: int
+    show: bool = False
     pool: Pool = field(init=False)
     answers: dict[int, asyncio.Future[tuple[int, bytes]]] = field(default_factory=dict)
     statuses: dict[str, Counter[str]] = field(init=False)
@@ -58,7 +61,7 @@ class Asking:
         picture = PICTURE.read_bytes()
         self.http_forms, self.grpc_forms = over_http.forms(picture), over_grpc.forms(picture)
         self.predict_forms = over_predict.forms(picture)
-        self.ways: dict[str, Callable[[Random, int, bool], Awaitable[tuple[str, bool, object]]]] = {
+        self.ways: dict[str, Callable[[Random, int], Awaitable[tuple[str, bool, object]]]] = {
             "http": self.mutant_over_http,
             "grpc": self.mutant_over_grpc,
             "predict": self.mutant_of_predict,
@@ -94,44 +97,43 @@ class Asking:
             return "BROKEN_STREAM", f"{told}, and {len(of_right)} of 4 steps of the request behind it", b""
         return "INVALID_ARGUMENT" if told else "OK", "".join(told), b""
 
-    async def mutant(self, number: int, show: bool = False) -> None:
+    async def mutant(self, number: int) -> None:
         way = list(self.ways)[number % len(self.ways)]
-        status, fault, said = await self.ways[way](Random(f"{self.seed}/{number}"), number, show)
+        status, fault, said = await self.ways[way](Random(f"{self.seed}/{number}"), number)
         self.statuses[way][status] += 1
         if fault:
             self.faults.append(f"{number}: {status} {str(said)[:300]}")
-        if show:
-            print(status, said, file=sys.stderr)
+        self.tell(status, said)
+
+    def tell(self, *words: object) -> None:
+        if self.show:
+            print(*words, file=sys.stderr)
 
     # Each way: the status, whether it is a fault, and what the server said.
 
-    async def mutant_over_http(self, rng: Random, number: int, show: bool) -> tuple[str, bool, object]:
+    async def mutant_over_http(self, rng: Random, number: int) -> tuple[str, bool, object]:
         request = over_http.mutant(rng.choice(self.http_forms), rng).request(self.host)
-        if show:
-            print(request, file=sys.stderr)
+        self.tell(request)
         status, body = await self.answered(number, request)
         return str(status), status not in HTTP or not readable(status, body), body
 
-    async def mutant_over_grpc(self, rng: Random, number: int, show: bool) -> tuple[str, bool, object]:
+    async def mutant_over_grpc(self, rng: Random, number: int) -> tuple[str, bool, object]:
         method, content = rng.choice(over_grpc.METHODS), over_grpc.mutant(rng.choice(self.grpc_forms), rng)
-        if show:
-            print(method, content, file=sys.stderr)
+        self.tell(method, content)
         code, details, _ = await self.over_grpc(method, content)
         return code, code not in GRPC, details
 
-    async def mutant_of_predict(self, rng: Random, number: int, show: bool) -> tuple[str, bool, object]:
+    async def mutant_of_predict(self, rng: Random, number: int) -> tuple[str, bool, object]:
         sent = over_predict.mutant(rng.choice(self.predict_forms), rng)
         request = sent.request(self.host)
-        if show:
-            print(request, file=sys.stderr)
+        self.tell(request)
         status, body = await self.answered(number, request)
         return str(status), status not in PREDICT or not (status == 200 or is_error(body)), body
 
-    async def mutant_on_the_wire(self, rng: Random, number: int, show: bool) -> tuple[str, bool, object]:
+    async def mutant_on_the_wire(self, rng: Random, number: int) -> tuple[str, bool, object]:
         forms: list[over_predict.Sent | over_http.Sent] = [*self.predict_forms, *self.http_forms]
         request = rng.choice(forms).request(self.host)
-        if show:
-            print(request, file=sys.stderr)
+        self.tell(request)
         status, said = await on_the_wire.ask(self.pool.host, self.pool.port, request, rng)
         return status, status not in WIRE, said
 
@@ -234,7 +236,8 @@ async def asking(server: Server, seed: int) -> Any:
 
 async def once(server: Server, number: int, seed: int) -> None:
     async with asking(server, seed) as about:
-        await about.mutant(number, show=True)
+        about.show = True
+        await about.mutant(number)
 
 
 def main() -> None:

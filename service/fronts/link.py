@@ -18,7 +18,6 @@ from service.fronts.messages import (
     Ask,
     Connected,
     ConnectionEnded,
-    Delivered,
     Failed,
     FromFront,
     Gone,
@@ -41,7 +40,7 @@ from service.fronts.messages import (
 )
 from service.jobs import Job, ModelId, Outcome
 from service.local import EngineSide
-from service.model import Model, Terms
+from service.model import Model
 from service.protocols.connections import Phase
 
 logger = logging.getLogger("uvicorn.error")
@@ -69,7 +68,6 @@ class Link:
             Submit: self._submit,
             Abort: self._abort,
             Answered: self._answered,
-            Delivered: self._delivered,
             Responded: self._responded,
             Refused: self._refused,
             Connected: self._connected,
@@ -138,11 +136,7 @@ class Link:
     def _answered(self, message: Answered) -> None:
         times = (message.queue, message.compute, message.admitted, message.finished)
         outcome = Outcome(message.exit, message.reason, NOTHING, message.confidences, *times)
-        terms = Terms(message.arrival, message.budget, message.operating_point, (), message.exit, message.spent)
-        self._models[message.model].metrics.observe_answer(outcome, terms, message.now)
-
-    def _delivered(self, message: Delivered) -> None:
-        self._side.delivery.add(message.seconds, message.at)
+        self._models[message.model].answered(outcome, message.terms, message.now)
 
     def _responded(self, message: Responded) -> None:
         self._side.metrics.observe_response(message.model, message.status)

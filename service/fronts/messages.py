@@ -11,6 +11,7 @@ import msgspec
 from service import errors
 from service.errors import RequestError
 from service.jobs import ModelId, Reason
+from service.model import Terms
 
 Number = int
 Question = Literal["nothing", "metrics", "index", "load", "unload"]
@@ -38,7 +39,7 @@ class Abort(Message):
 
 
 class Answered(Message):
-    """A last outcome has gone out to its client `now`; see `Outcome` and `Terms`."""
+    """A last outcome has gone out to its client `now`; see `Outcome`."""
 
     model: ModelId
     exit: int
@@ -48,18 +49,8 @@ class Answered(Message):
     compute: float
     admitted: float
     finished: float
-    arrival: float
-    budget: float
-    operating_point: str | None
-    spent: float
+    terms: Terms
     now: float
-
-
-class Delivered(Message):
-    """How long that took."""
-
-    seconds: float
-    at: float
 
 
 class Responded(Message):
@@ -109,18 +100,7 @@ class Ask(Message):
 
 
 FromFront = (
-    Submit
-    | Abort
-    | Answered
-    | Delivered
-    | Responded
-    | Refused
-    | Connected
-    | ConnectionEnded
-    | Serving
-    | Released
-    | Listening
-    | Ask
+    Submit | Abort | Answered | Responded | Refused | Connected | ConnectionEnded | Serving | Released | Listening | Ask
 )
 
 

@@ -40,12 +40,12 @@ from service.fronts.messages import (
     error_of,
 )
 from service.fronts.remote_engine import GONE, RemoteEngine
-from service.fronts.remote_metrics import RemoteMetrics, RemoteModelMetrics, ReportedDelivery
+from service.fronts.remote_metrics import RemoteMetrics, RemoteModelMetrics
 from service.lifecycle import Lifecycle
 from service.metadata import Metadata
 from service.model import Model
 from service.registry import Models
-from service.times import StageTimes
+from service.times import StageTimes, no_deliveries
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -58,7 +58,7 @@ class Remote:
     def __init__(self, end: socket.socket, memory: Memory, default_model: str | None) -> None:
         """`end`: of the channel."""
         self.models, self.lifecycle = Models([], default_model), Lifecycle()
-        self.delivery = ReportedDelivery(self.send)
+        self.delivery = no_deliveries()
         self.metrics = RemoteMetrics(self.send, partial(self.ask, "metrics"))
         self.repository = RemoteRepository(self.ask)
         self.gate: Gate | None = None

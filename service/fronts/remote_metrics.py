@@ -6,14 +6,12 @@ from service.fronts.messages import (
     Answered,
     Connected,
     ConnectionEnded,
-    Delivered,
     FromFront,
     Refused,
     Responded,
 )
 from service.jobs import ModelId, Outcome
 from service.model import Terms
-from service.times import DELIVERY_MEMORY, RecentQuantile
 
 Send = Callable[[FromFront], None]
 
@@ -71,22 +69,7 @@ class RemoteModelMetrics:
                 outcome.compute,
                 outcome.admitted,
                 outcome.finished,
-                terms.arrival,
-                terms.budget,
-                terms.operating_point,
-                terms.spent,
+                terms,
                 now,
             )
         )
-
-
-class ReportedDelivery(RecentQuantile):
-    """How long answers take from the engine to their clients, of which the engine is told."""
-
-    def __init__(self, send: Send) -> None:
-        super().__init__(idle=0.0, memory=DELIVERY_MEMORY)
-        self._send = send
-
-    def add(self, seconds: float, now: float) -> None:
-        super().add(seconds, now)
-        self._send(Delivered(seconds, now))

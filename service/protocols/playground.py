@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -35,7 +35,7 @@ class File:
     def media_type(self) -> str:
         return (TEXT | PICTURES)[self.suffix]
 
-    @property
+    @cached_property
     def tag(self) -> str:
         """Weak, as it is the same for every encoding."""
         return f'W/"{hashlib.sha256(self.content).hexdigest()[:16]}"'

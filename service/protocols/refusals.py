@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.errors import RequestError
@@ -27,8 +27,7 @@ def written(kind: type[RequestError], message: str, wait_ms: int | None, in_v2: 
     error = kind(message, None if wait_ms is None else wait_ms / 1000)
     response = v2.error_response(error.status, message) if in_v2 else error_response(error.status, ErrorBody.of(error))
     response.headers.update(headers_of(error))
-    rest = b"".join([*(b"%b: %b\r\n" % header for header in response.raw_headers), b"\r\n", response.body])
-    return STATUS_LINE[error.status], rest
+    return STATUS_LINE[error.status], behind_status(response)
 
 
 def farewell(error: RequestError) -> JSONResponse:
@@ -40,5 +39,9 @@ def farewell(error: RequestError) -> JSONResponse:
 
 
 def on_the_wire(response: JSONResponse) -> bytes:
+    return STATUS_LINE[response.status_code] + behind_status(response)
+
+
+def behind_status(response: Response) -> bytes:
     headers = [b"%b: %b\r\n" % header for header in response.raw_headers]
-    return b"".join([STATUS_LINE[response.status_code], *headers, b"\r\n", response.body])
+    return b"".join([*headers, b"\r\n", response.body])

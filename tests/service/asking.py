@@ -1,6 +1,8 @@
 """Requests to a real server process, and what it says of itself."""
 
 import io
+import time
+from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
@@ -12,6 +14,14 @@ from service.settings import Settings
 
 NO_LIMIT = {"latency_budget_ms": "inf"}
 BODY_LIMIT: int = Settings.model_fields["max_body_bytes"].default
+PATIENCE = 60.0
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def png(image: Image.Image) -> bytes:

@@ -2,8 +2,7 @@
 
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,9 @@ from benchmarks import FP32_MODEL, INT8_MODEL
 from benchmarks.memory import resident_mb
 from benchmarks.replacing import changed, write
 from benchmarks.server import Server
-from tests.service.asking import NO_LIMIT, samples
+from tests.service.asking import NO_LIMIT, PATIENCE, samples, until
 
 NAME = "fashion-mnist"
-PATIENCE = 60.0
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def ask(client: httpx.Client, image: bytes) -> httpx.Response:

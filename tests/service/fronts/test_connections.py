@@ -7,8 +7,8 @@ import signal
 import httpx
 
 from benchmarks.server import Server
-from tests.service.asking import ask, samples
-from tests.service.fronts.test_fronts import connected_to_each, fronts, total, until
+from tests.service.asking import ask, samples, until
+from tests.service.fronts.test_fronts import connected_to_each, fronts, total
 from tests.service.test_limits import connected, few_files, rest
 
 

@@ -9,9 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
@@ -28,19 +27,11 @@ from benchmarks.replacing import write
 from benchmarks.server import Server
 from service.protocols.schemas import Prediction
 from simulator.server import STARTED
-from tests.service.asking import NO_LIMIT, ask, samples
+from tests.service.asking import NO_LIMIT, PATIENCE, ask, samples, until
 
 NAME = "fashion-mnist"
 MODEL = frozenset({("model", NAME)})
 TO_THE_END = "latency_budget_ms=inf&confidence_threshold=1"
-PATIENCE = 60.0
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def fronts(server: Server) -> list[int]:
