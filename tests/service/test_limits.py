@@ -195,8 +195,9 @@ def test_who_is_ended_keeps_nothing_of_a_key(
                 client.sendall(POST.replace(b"Content-Length", key) % 1_000_000 + bytes(200_000))
                 assert rest(client).startswith(told)
             with connected(server) as client:
-                client.sendall(POST.replace(b"Content-Length", key) % len(picture) + picture)
-                assert client.recv(2**16).startswith(b"HTTP/1.1 200 ")
+                once = b"Connection: close\r\n" + key
+                client.sendall(POST.replace(b"Content-Length", once) % len(picture) + picture)
+                assert rest(client).startswith(b"HTTP/1.1 200 ")  # to its end: a head may come before a place is free
 
 
 def test_without_files_left_others_are_served_and_new_ones_wait(pngs: list[bytes]) -> None:
