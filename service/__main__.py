@@ -3,14 +3,15 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -107,7 +108,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def main() -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to look at again; fronts go on so
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to look at again
     share_heaps()
     sys.setswitchinterval(SWITCH_INTERVAL)
     settings = CliApp.run(Settings)
@@ -115,7 +116,7 @@ def main() -> None:
         if fronts := front_workers(settings):
             from service.fronts.server import serve  # here, for fronts import this module, and need no onnxruntime
 
-            sys.exit(serve(within_limits(settings, fronts), fronts))
+            leave(serve(within_limits(settings, fronts), fronts))
         settings = within_limits(settings)
         app = create_app(settings, on_failure=end)
         sockets = [dual_stack(settings.port)] if stands_for_all(settings.host) else None
@@ -124,8 +125,17 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # all that is here stays: to look through it for garbage would hold up requests for tens of ms
     server = DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000)
-    server.run(sockets)
-    sys.exit(int(app.state.lifecycle.failed or not server.started))
+    with suppress(SystemExit):  # uvicorn's, where it cannot start, has another status
+        server.run(sockets)
+    leave(int(app.state.lifecycle.failed or not server.started))
+
+
+def leave(status: int) -> NoReturn:
+    """With a fault at once: a thread that hangs in a device would keep the process."""
+    if status:
+        logging.shutdown()
+        os._exit(status)
+    sys.exit()
 
 
 def within_limits(settings: Settings, processes: int = 1) -> Settings:

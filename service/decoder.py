@@ -61,9 +61,12 @@ class Decoder:
             raise Overloaded(
                 f"{self.waiting} large images wait to be decoded, which takes {clear * 1000:.0f} ms", clear
             )
-        self.waiting += 1
         turn = PendingDecode(deadline, work)
-        decoding = asyncio.get_running_loop().run_in_executor(self._pool, self._run, turn)
+        try:
+            decoding = asyncio.get_running_loop().run_in_executor(self._pool, self._run, turn)
+        except RuntimeError:  # no thread can be started
+            raise OutOfMemory from None
+        self.waiting += 1
         decoding.add_done_callback(self._done)
         try:
             return await asyncio.shield(decoding)  # a thread that has begun cannot be stopped

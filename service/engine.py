@@ -90,10 +90,12 @@ class Engine:
 
     def give_up(self) -> None:
         """Admit nobody any more, and tell all who have no answer."""
-        self.close()
-        self._errands.give_up(EngineFailed("the engine has failed"))
+        with self._changed:
+            self._closed = True
+            self._errands.give_up(EngineFailed("the engine has failed"))
+            unanswered, self._unanswered = self._unanswered, set()
         failure = EngineFailed("the engine has failed, and the server ends")
-        self.deliver([(job, failure) for job in list(self._unanswered)])  # clients may leave meanwhile
+        self.deliver([(job, failure) for job in unanswered])
 
     @property
     def place(self) -> int | None:
@@ -108,6 +110,7 @@ class Engine:
                 self.step()
                 self._in_step = False
         except BaseException:
+            self._in_step = False
             self.give_up()
             raise
 

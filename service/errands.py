@@ -41,11 +41,9 @@ class Errands:
         try:
             self.expected = next(pieces)
         except StopIteration:
-            self._finish()
-            done.set_result(None)
+            self._finish(done, None)
         except Exception as error:
-            self._finish()
-            done.set_exception(error)
+            self._finish(done, error)
         end = self._clock()
         self._not_before = end + (end - start) * PAUSE
         del pieces, done  # an error keeps this frame
@@ -56,6 +54,12 @@ class Errands:
             _, done = self._pending.popleft()
             done.set_exception(reason)
 
-    def _finish(self) -> None:
-        self._pending.popleft()
+    def _finish(self, done: Future[None], error: Exception | None) -> None:
         self.expected = 0.0
+        if not self._pending or self._pending[0][1] is not done:
+            return  # it was given up meanwhile
+        self._pending.popleft()
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)

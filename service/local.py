@@ -64,6 +64,7 @@ class EngineSide:
         self.metrics.ready.set_function(lambda: self.lifecycle.welcomes)
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._watching: set[asyncio.Task[None]] = set()
+        self._look_once_ready = False
 
     async def run(
         self,
@@ -85,11 +86,14 @@ class EngineSide:
         if self.key_source is not None and self.key_source.path is not None:
             self._watch(follow(change_keys, self.key_source, self.key_source.path))
         self.lifecycle.ready = True
+        if self._look_once_ready:
+            self.look_again()
 
     def look_again(self) -> None:
         """At the files of models and of API keys, at once."""
         if not self.lifecycle.ready:
-            return  # they are being read, or of no use any more
+            self._look_once_ready = True
+            return
         self._watch(self.repository.look())
         if self.key_source is not None:
             self._watch(renew(self._change_keys, self.key_source))
@@ -101,7 +105,8 @@ class EngineSide:
             each.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
         self.engine.close()
-        await self._ended.wait()
+        if self._thread.is_alive():
+            await self._ended.wait()
         self._guarding.cancel()
 
     def _watch(self, watching: Coroutine[Any, Any, None]) -> None:
@@ -123,10 +128,10 @@ class EngineSide:
     async def _guard(self) -> None:
         """A device that hangs does not say so."""
         most = self.settings.stage_timeout_ms / 1000
-        stillness = Stillness(LOOKS)
-        while not stillness.lasts(self.engine.place):
+        stillness = Stillness()
+        while stillness.looks(self.engine.place) < LOOKS:
             await asyncio.sleep(most / LOOKS)
-        logger.critical("a stage has been running for %g s; nothing can be answered any more", most)
+        logger.critical("a stage has been running for --stage-timeout-ms, %g s; nothing can be answered any more", most)
         self.engine.give_up()
         self._fail()
 

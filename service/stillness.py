@@ -7,14 +7,12 @@ class Stillness:
     It counts looks, not seconds: while the whole machine stands still, nobody looks.
     """
 
-    def __init__(self, most: int) -> None:
-        """`most`: looks in a row that may find it in one place after the first that did."""
-        self._most = most
+    def __init__(self) -> None:
         self._place: int | None = None
         self._looks = 0
 
-    def lasts(self, place: int | None) -> bool:
-        """A look finds it at this `place`, for too long. None: it rests, as it may."""
-        self._looks = self._looks + 1 if place == self._place else 0
+    def looks(self, place: int | None) -> int:
+        """How many looks in a row, beside the first, have found it at this `place`. None: it rests, as it may."""
+        self._looks = 0 if place is None or place != self._place else self._looks + 1
         self._place = place
-        return place is not None and self._looks >= self._most
+        return self._looks

@@ -46,14 +46,14 @@ def outlive_nobody(grace: float) -> None:
 
 
 def main() -> None:
+    for sent in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(sent, signal.SIG_IGN)
     try:
         start: Start = pickle.load(sys.stdin.buffer)  # noqa: S301  from the process that started this one
     except EOFError:
         return  # that has ended
     grace = start.settings.shutdown_timeout_ms / 1000 + LEAVE
     threading.Thread(target=outlive_nobody, args=(grace,), daemon=True).start()
-    for sent in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(sent, signal.SIG_IGN)
     memory, board = Memory(start.memory), Board(start.limits, start.fronts)
     for unused in (start.memory, start.limits, *start.others):
         os.close(unused)

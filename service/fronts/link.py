@@ -44,8 +44,8 @@ from service.model import Model
 from service.protocols.connections import Phase
 from service.stillness import Stillness
 
-SILENT = 40
-"""Refreshments in a row without a word, 10 s of them."""
+SILENT, STARTING = 40, 240
+"""Refreshments in a row without a word, of a front that takes connections, 10 s, and of one that starts, 60 s."""
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -55,13 +55,13 @@ class Link:
     says that it does no longer, or is lost.
 
     `serving`: models for which it takes requests. `listening`: it takes connections; `listened`: it has, before it was
-    `lost`. `silent`: it has hung, for it does not even say what it is asked.
+    `lost`. `silent`: it has hung, for it no longer says what it is asked; told once.
     """
 
     def __init__(self, side: EngineSide, memory: Memory, changed: Callable[[], None]) -> None:
         self.serving: set[ModelId] = set()
         self.listening = self.listened = self.lost = self.silent = False
-        self._heard, self._silence = 0, Stillness(SILENT)
+        self._heard, self._silence = 0, Stillness()
         self._side, self._memory, self._changed = side, memory, changed
         self._models: dict[ModelId, Model] = {}
         self._jobs: dict[Number, Job] = {}
@@ -103,7 +103,8 @@ class Link:
 
     def refresh(self) -> None:
         """Tell it what has changed of its models; it says in turn that it is there."""
-        self.silent = self._silence.lasts(self._heard if self.listening else None)
+        looks = self._silence.looks(self._heard)
+        self.silent = looks == (SILENT if self.listening else STARTING)
         self.send(Now(tuple((id_, model.variants, pace(model)) for id_, model in self._models.items())))
 
     def _receive(self, messages: list[FromFront]) -> None:

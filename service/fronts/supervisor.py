@@ -154,7 +154,8 @@ class Fronts:
 
     async def _keep_spare(self) -> None:
         """One more process: a front that has died is replaced at once, whatever else the cores have to do."""
-        if self._spare is None and self._listening == len(self._listeners):
+        spare = self._spare
+        if (spare is None or spare.process.returncode is not None) and self._listening == len(self._listeners):
             with suppress(OSError):  # as where there are too many files; it is tried again
                 self._spare = await spawn(self._sockets, self._limits.descriptor)
 

@@ -104,6 +104,28 @@ def grown_by_the_picture(model: onnx.ModelProto) -> None:
     added(model, constant("one", 1), most, size, flat, ones, end)
 
 
+def told_to_be_small(model: onnx.ModelProto) -> None:
+    """The same, and the file says that it is as long as there are images."""
+    grown_by_the_picture(model)
+    model.graph.value_info.append(helper.make_tensor_value_info("large", TensorProto.FLOAT, ["N"]))
+
+
+def grown_by_company(model: onnx.ModelProto) -> None:
+    """A tensor of the number of images to the sixth."""
+    shape = helper.make_node("Shape", ["bare"], ["shape"], start=0, end=1)
+    size = helper.make_node("Concat", ["shape"] * 6, ["size"], axis=0)
+    ones = helper.make_node("ConstantOfShape", ["size"], ["large"])
+    added(model, shape, size, ones, helper.make_node("ReduceMax", ["large"], ["extra"], keepdims=0))
+
+
+def hidden(model: onnx.ModelProto) -> None:
+    """A function, which may hold anything."""
+    body = [helper.make_node("ReduceMax", ["x"], ["y"], keepdims=0)]
+    function = helper.make_function("evil", "Run", ["x"], ["y"], body, list(model.opset_import))
+    model.functions.append(function)
+    custom(model)
+
+
 def long(model: onnx.ModelProto) -> None:
     """Two hundred thousand nodes."""
     steps = [helper.make_node("Cos", [f"step_{each}"], [f"step_{each + 1}"]) for each in range(200_000)]
@@ -129,11 +151,14 @@ def without_kernel(model: onnx.ModelProto) -> None:
 REFUSALS: list[tuple[Change, str]] = [
     (wrong_shape, "graph: "),
     (outside, "graph: "),
-    (huge, "graph: 'large' has 1000000×1000000 numbers"),
+    (huge, "graph: more than 67108864 numbers are made of an image, 1000000000000 of them as 'large'"),
     (endless, "graph: operator Loop has a graph of its own"),
     (branching, "graph: operator If has a graph of its own"),
     (custom, "graph: operator evil.Run is none of ONNX's own"),
     (grown_by_the_picture, "graph: the size of 'large' depends on more than the number of images"),
+    (told_to_be_small, "graph: the size of 'large' depends on more than the number of images"),
+    (grown_by_company, "graph: 'large' grows faster than the number of images"),
+    (hidden, "graph: function 'Run': only operators are accepted"),
     (long, "graph: 2000.. nodes are more than the 10000"),
     (sequence, "graph: 'several' is no tensor"),
 ]

@@ -209,13 +209,14 @@ main()
 """
 HANGS = """
 import threading
+SERVING = True
 from service.__main__ import main
 from service.runtime.stages import OnnxStages
 
 run = OnnxStages.run
 
 def hang(stages, stage, features):
-    if stage == 1 and features.any():  # all is 0 in the warm-up
+    if stage == 1 and features.any() == SERVING:  # all is 0 in the warm-up
         threading.Event().wait()
     return run(stages, stage, features)
 
@@ -226,7 +227,8 @@ main()
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize(
-    ("code", "told"), [(FAILS, "a decision that nobody foresaw"), (HANGS, "a stage has been running for 2 s")]
+    ("code", "told"),
+    [(FAILS, "a decision that nobody foresaw"), (HANGS, "a stage has been running for --stage-timeout-ms, 2 s")],
 )
 def test_a_server_whose_engine_fails_tells_everybody_and_ends(
     pngs: list[bytes], workers: str, code: str, told: str
@@ -240,6 +242,15 @@ def test_a_server_whose_engine_fails_tells_everybody_and_ends(
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "engine_failed")
         assert told in process.stderr.read()
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_server_whose_device_hangs_in_the_warm_up_ends(workers: str) -> None:
+    flags = ("--model", str(INT8_MODEL), "--port", "0", "--front-workers", workers, "--stage-timeout-ms", "2000")
+    command = [sys.executable, "-c", HANGS.replace("SERVING = True", "SERVING = False"), *flags]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == 1
+    assert "a stage has been running for" in ended.stderr
 
 
 def test_sigterm_finishes_what_was_admitted(heavy: Server, pngs: list[bytes]) -> None:
