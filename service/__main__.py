@@ -6,6 +6,8 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -62,6 +64,12 @@ class DrainingServer(uvicorn.Server):
         self.loop = asyncio.get_running_loop()
         await super().serve(sockets)
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        self.loop.add_signal_handler(signal.SIGHUP, self.app.state.look_again)
+        with super().capture_signals():
+            yield
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         grpc: InferenceServer | None = self.app.state.grpc
         if grpc is not None:
@@ -99,6 +107,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def main() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to look at again; fronts go on so
     share_heaps()
     sys.setswitchinterval(SWITCH_INTERVAL)
     settings = CliApp.run(Settings)

@@ -37,11 +37,14 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     """Build the server with its engine. Raises ArtifactError if an artifact cannot be served, ValueError if a setting
     cannot.
 
-    `on_failure`: called on the engine's thread when that has failed; nothing can be answered from then on.
+    `on_failure`: called on the event loop when the engine has failed; nothing can be answered from then on.
     """
     from service.local import InProcess  # here, for a front of another process has no use for onnxruntime
 
-    return front_app(settings, InProcess(settings, on_failure))
+    backend = InProcess(settings, on_failure)
+    app = front_app(settings, backend)
+    app.state.look_again = backend.look_again
+    return app
 
 
 def front_app(settings: Settings, backend: Backend, fronts: int = 0) -> FastAPI:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decoding import Limits
-from service.errors import Overloaded, QueueFull
+from service.errors import OutOfMemory, Overloaded, QueueFull
 from service.images import from_pixels, open_image, to_input
 from service.metadata import InputSpec
 from service.runtime.interface import Tensor
@@ -74,7 +74,10 @@ class Decoder:
         start = self.clock()
         if start > turn.deadline:
             raise Overloaded("the budget ended before it was this large image's turn to be decoded", retry_after=0.0)
-        tensor = turn.work()
+        try:
+            tensor = turn.work()
+        except MemoryError:
+            raise OutOfMemory from None
         self._each += (self.clock() - start - self._each) / LATELY
         return tensor
 

@@ -46,6 +46,8 @@ class Engine:
         self._errands = Errands(clock)
         self._closed = False
         self._unanswered: set[Job] = set()
+        self._steps = 0
+        self._in_step = False
         for model, network in networks.items():
             self.add(model, network)
 
@@ -86,19 +88,27 @@ class Engine:
             self._closed = True
             self._changed.notify()
 
-    def run(self) -> None:
-        """Work until closed and idle. This is the body of the engine's thread.
+    def give_up(self) -> None:
+        """Admit nobody any more, and tell all who have no answer."""
+        self.close()
+        self._errands.give_up(EngineFailed("the engine has failed"))
+        failure = EngineFailed("the engine has failed, and the server ends")
+        self.deliver([(job, failure) for job in list(self._unanswered)])  # clients may leave meanwhile
 
-        If it fails, all who have no answer are told, and nobody is admitted any more.
-        """
+    @property
+    def place(self) -> int | None:
+        """Another number for each step of `run`; None between them."""
+        return self._steps if self._in_step else None
+
+    def run(self) -> None:
+        """Work until closed and idle, or until it fails, when it gives up. This is the body of the engine's thread."""
         try:
             while self._has_work():
+                self._steps, self._in_step = self._steps + 1, True
                 self.step()
+                self._in_step = False
         except BaseException:
-            self.close()
-            self._errands.give_up(EngineFailed("the engine has failed"))
-            failure = EngineFailed("the engine has failed, and the server ends")
-            self.deliver([(job, failure) for job in list(self._unanswered)])  # clients may leave meanwhile
+            self.give_up()
             raise
 
     def _has_work(self) -> bool:

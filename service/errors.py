@@ -13,7 +13,7 @@ ServiceError
     ├── QueueFull              429 *   RateLimited 429 *     TooManyAtOnce 429 *
     ├── HeadTooLarge           431
     ├── EngineFailed           500
-    └── NotReady               503 *   Overloaded 503 *   TooManyConnections 503
+    └── NotReady               503 *   Overloaded 503 *   OutOfMemory 503 *   TooManyConnections 503
                                * a refusal: counted in `anytime_refused_total`
 """
 
@@ -181,6 +181,20 @@ class Overloaded(RequestError):
     status = 503
     code = "overloaded"
     refusal = True
+
+
+class OutOfMemory(RequestError):
+    """There is none for this request now."""
+
+    status = 503
+    code = "out_of_memory"
+    refusal = True
+
+    def __init__(
+        self, message: str = "the server has no memory for this request now", retry_after: float = 1.0
+    ) -> None:
+        """Others decide when there will be: `retry_after` is a guess."""
+        super().__init__(message, retry_after)
 
 
 class TooManyConnections(RequestError):

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from service.access import ApiKey, Gate
@@ -17,12 +18,16 @@ from service.model import Model
 from service.registry import Models
 from service.replies import ReplyBridge
 from service.repository import Repository
-from service.rotation import Change, follow
+from service.rotation import Change, follow, renew
 from service.runtime.gpu import device_of, open_stages
 from service.scheduler import Scheduler
 from service.settings import Settings
+from service.stillness import Stillness
 from service.times import StageTimes, batch_sizes, no_deliveries
 from service.variants import Source, Variant
+
+LOOKS = 4
+"""At the engine, during the time that a stage may take."""
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -38,10 +43,11 @@ class EngineSide:
         on_failure: Callable[[], None] = lambda: None,
         on_removal: Callable[[Model], None] = lambda _: None,
     ) -> None:
-        """`on_failure`: called on the engine's thread when that has failed; nothing can be answered from then on.
+        """`on_failure`: called on the event loop when the engine has failed; nothing can be answered from then on.
         `on_removal`: of a model that is served no longer.
         """
         self.settings = settings
+        self._on_failure = on_failure
         self.key_source = settings.key_source
         self.keys: list[ApiKey] = [] if self.key_source is None else self.key_source.read()
         self.metrics = Metrics(settings.max_batch)
@@ -55,10 +61,8 @@ class EngineSide:
         self.repository = Repository(self.source, self.models, self.metrics, seen, self._opened, self._warm)
         self.lifecycle = Lifecycle()
         self.metrics.ready.set_function(lambda: self.lifecycle.welcomes)
-        self._thread = threading.Thread(
-            target=work, args=(self.engine, self.lifecycle, on_failure), name="engine", daemon=True
-        )
-        self._watching: list[asyncio.Task[None]] = []
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._watching: set[asyncio.Task[None]] = set()
 
     async def run(
         self,
@@ -69,8 +73,10 @@ class EngineSide:
         """Returns when all models are served. `prepare`: what else is to be done when one is warm. `change_keys`: given
         the API keys when they are others.
         """
-        self._prepare = prepare
+        self._prepare, self._change_keys = prepare, change_keys
         self.bridge.loop, self.bridge.on_delivery = asyncio.get_running_loop(), on_delivery
+        self._ended = asyncio.Event()
+        self._guarding = asyncio.create_task(self._guard())
         self._thread.start()
         await self.repository.start()
         if self.settings.watch:
@@ -79,16 +85,54 @@ class EngineSide:
             self._watch(follow(change_keys, self.key_source, self.key_source.path))
         self.lifecycle.ready = True
 
+    def look_again(self) -> None:
+        """At the files of models and of API keys, at once."""
+        if not self.lifecycle.ready:
+            return  # they are being read, or of no use any more
+        self._watch(self.repository.look())
+        if self.key_source is not None:
+            self._watch(renew(self._change_keys, self.key_source))
+
     async def stop(self) -> None:
+        """Without waiting for a stage that does not end."""
         self.lifecycle.ready = False
         for each in self._watching:
             each.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
         self.engine.close()
-        await asyncio.to_thread(self._thread.join)
+        await self._ended.wait()
+        self._guarding.cancel()
 
     def _watch(self, watching: Coroutine[Any, Any, None]) -> None:
-        self._watching.append(asyncio.create_task(watching))
+        task = asyncio.create_task(watching)
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+
+    def _work(self) -> None:
+        """The body of the engine's thread."""
+        end = self._ended.set
+        try:
+            self.engine.run()
+        except Exception:
+            logger.exception("the engine's thread has failed; nothing can be answered any more")
+            end = self._fail
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            self.bridge.loop.call_soon_threadsafe(end)
+
+    async def _guard(self) -> None:
+        """A device that hangs does not say so."""
+        most = self.settings.stage_timeout_ms / 1000
+        stillness = Stillness(LOOKS)
+        while not stillness.lasts(self.engine.place):
+            await asyncio.sleep(most / LOOKS)
+        logger.critical("a stage has been running for %g s; nothing can be answered any more", most)
+        self.engine.give_up()
+        self._fail()
+
+    def _fail(self) -> None:
+        self.lifecycle.failed = True
+        self._ended.set()
+        self._on_failure()
 
     async def _warm(self, model: Model) -> None:
         await asyncio.wrap_future(self.engine.warm_up(model.id))
@@ -126,13 +170,3 @@ class InProcess(EngineSide):
 
 async def hop() -> None:
     await asyncio.to_thread(lambda: None)
-
-
-def work(engine: Engine, lifecycle: Lifecycle, on_failure: Callable[[], None]) -> None:
-    """The body of the engine's thread."""
-    try:
-        engine.run()
-    except Exception:
-        logger.exception("the engine's thread has failed; nothing can be answered any more")
-        lifecycle.failed = True
-        on_failure()

@@ -157,7 +157,7 @@ class ModelMetrics:
         numbers = [str(number) for number in range(1, len(metadata.exits) + 1)]
         for code in ("200", "500"):
             metrics.requests.labels(model, code)
-        for reason in ("budget_too_small", "overloaded", "queue_full", "not_ready"):
+        for reason in ("budget_too_small", "overloaded", "queue_full", "not_ready", "out_of_memory"):
             metrics.refused.labels(model, reason)
         self._stage = [metrics.stage.labels(model, number) for number in numbers]
         self._size = [metrics.batch_size.labels(model, number) for number in numbers]

@@ -67,13 +67,17 @@ class Repository:
         folder = self.source.path if self.source.path.is_dir() else self.source.path.parent
         try:
             async for _ in awatch(folder, recursive=False, yield_on_timeout=True):
-                try:
-                    if self.source.stamps() != self._seen:
-                        await self.refresh()
-                except Exception:
-                    logger.exception("%s could not be looked at", folder)
+                await self.look(only_if_changed=True)
         except (OSError, RuntimeError) as error:
             logger.warning("%s is not watched: %s", folder, error)
+
+    async def look(self, only_if_changed: bool = False) -> None:
+        """As `refresh`; what goes wrong is logged. `only_if_changed`: unless no file has another stamp."""
+        try:
+            if not only_if_changed or self.source.stamps() != self._seen:
+                await self.refresh()
+        except Exception:
+            logger.exception("%s could not be looked at", self.source.path)
 
     async def refresh(self, load: str | None = None) -> None:
         """Look at the files, and serve what they hold now, but for models that were unloaded. `load`: this one, too."""

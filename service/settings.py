@@ -222,6 +222,12 @@ class Settings(BaseSettings):
         description="most bytes of bodies, requests that wait for those before them, and unread answers of all "
         "connections together; beyond it those that keep most are closed",
     )
+    stage_timeout_ms: Milliseconds = Field(
+        30_000,
+        gt=0,
+        description="time, in ms, after which a stage that still runs has hung, as when a device fails: all who wait "
+        "are told, and the server ends with status 1",
+    )
     drain_delay_ms: Milliseconds = Field(
         0, ge=0, description="time, in ms, to go on serving as not ready after SIGTERM, until balancers have noticed"
     )

@@ -52,7 +52,7 @@ def main() -> None:
         return  # that has ended
     grace = start.settings.shutdown_timeout_ms / 1000 + LEAVE
     threading.Thread(target=outlive_nobody, args=(grace,), daemon=True).start()
-    for sent in (signal.SIGINT, signal.SIGTERM):
+    for sent in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(sent, signal.SIG_IGN)
     memory, board = Memory(start.memory), Board(start.limits, start.fronts)
     for unused in (start.memory, start.limits, *start.others):

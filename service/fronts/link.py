@@ -42,6 +42,10 @@ from service.jobs import Job, ModelId, Outcome
 from service.local import EngineSide
 from service.model import Model
 from service.protocols.connections import Phase
+from service.stillness import Stillness
+
+SILENT = 40
+"""Refreshments in a row without a word, 10 s of them."""
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -51,12 +55,13 @@ class Link:
     says that it does no longer, or is lost.
 
     `serving`: models for which it takes requests. `listening`: it takes connections; `listened`: it has, before it was
-    `lost`.
+    `lost`. `silent`: it has hung, for it does not even say what it is asked.
     """
 
     def __init__(self, side: EngineSide, memory: Memory, changed: Callable[[], None]) -> None:
         self.serving: set[ModelId] = set()
-        self.listening = self.listened = self.lost = False
+        self.listening = self.listened = self.lost = self.silent = False
+        self._heard, self._silence = 0, Stillness(SILENT)
         self._side, self._memory, self._changed = side, memory, changed
         self._models: dict[ModelId, Model] = {}
         self._jobs: dict[Number, Job] = {}
@@ -97,10 +102,12 @@ class Link:
             self.send(Retire(model.id))
 
     def refresh(self) -> None:
-        """Tell it what has changed of its models."""
+        """Tell it what has changed of its models; it says in turn that it is there."""
+        self.silent = self._silence.lasts(self._heard if self.listening else None)
         self.send(Now(tuple((id_, model.variants, pace(model)) for id_, model in self._models.items())))
 
     def _receive(self, messages: list[FromFront]) -> None:
+        self._heard += 1
         for message in messages:
             self._receivers[type(message)](message)
 

@@ -54,6 +54,7 @@ class EngineProcess:
         self.fronts = Fronts(self.settings, self.side, opened)
         for sent in (signal.SIGINT, signal.SIGTERM):
             self.loop.add_signal_handler(sent, self.drain)
+        self.loop.add_signal_handler(signal.SIGHUP, self.side.look_again)
         serving = asyncio.create_task(self.serve(opened[0][0]))
         ending = asyncio.create_task(self.ending.wait())
         try:
@@ -85,10 +86,6 @@ class EngineProcess:
         self.loop.call_later(delay, self.ending.set)
 
     def on_failure(self) -> None:
-        """On the engine's thread."""
-        self.loop.call_soon_threadsafe(self.fail)
-
-    def fail(self) -> None:
         self.fronts.drain(failed=True)
         self.ending.set()
 

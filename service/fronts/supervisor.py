@@ -23,6 +23,7 @@ REFRESH = 0.25
 PAUSE = 1.0
 """Seconds before a front is started again that has not even come to listen."""
 
+
 logger = logging.getLogger("uvicorn.error")
 
 
@@ -38,8 +39,7 @@ class Fronts:
         self._settings, self._side, self._listeners = settings, side, listeners
         self._limits = Limits(len(listeners))
         self._keys = self._limits.keys(side.keys)
-        self._links: set[Link] = set()
-        self._running: set[FrontProcess] = set()
+        self._links: dict[Link, FrontProcess] = {}
         self._spare: FrontProcess | None = None
         self._sockets = [each.fileno() for own in listeners for each in own]
         self._draining: Drain | None = None
@@ -90,7 +90,7 @@ class Fronts:
         self._tell(self._ending)
         if self._keeping:
             await asyncio.wait(self._keeping, timeout=self._settings.shutdown_timeout_ms / 1000 + LEAVE)
-        for front in list(self._running):
+        for front in list(self._links.values()):
             logger.error("a front, process %d, does not end, and is killed", front.process.pid)
             await front.kill()
 
@@ -130,8 +130,7 @@ class Fronts:
         await link.connect(front.end)
         sockets = [each.fileno() for each in self._listeners[place]]
         front.begin(self._settings, len(self._listeners), place, sockets)
-        self._running.add(front)
-        self._links.add(link)
+        self._links[link] = front
         for model in self.served.values():
             link.serve(model)
         link.send(self._keys)
@@ -140,10 +139,9 @@ class Fronts:
             if told:
                 link.send(told)
         status = await front.process.wait()
-        self._running.discard(front)
         self._limits.front_ended(place)
         await self._until(lambda: link.lost)
-        self._links.discard(link)
+        del self._links[link]
         self._change()
         return link.listened, f"status {status}"
 
@@ -163,8 +161,12 @@ class Fronts:
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(REFRESH)
-            for link in self._links:
+            for link, front in self._links.items():
                 link.refresh()
+                if link.silent:
+                    logger.error("a front, process %d, has hung, and is killed", front.process.pid)
+                    with suppress(ProcessLookupError):
+                        front.process.kill()
             await self._keep_spare()
 
     async def _until(self, holds: Callable[[], bool]) -> None:

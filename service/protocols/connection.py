@@ -11,7 +11,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.access import Pass
-from service.errors import HeadTimeout, HeadTooLarge, RequestError, TooManyConnections
+from service.errors import HeadTimeout, HeadTooLarge, OutOfMemory, RequestError, TooManyConnections
 from service.protocols.account import REQUEST_ID, glanced
 from service.protocols.bodies import LATE
 from service.protocols.connections import Phase
@@ -271,8 +271,9 @@ class Connection(HttpToolsProtocol):
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
                 self.feed(head)
         except httptools.HttpParserError as error:
-            if isinstance(error.__context__, RequestError):
-                self.end_with(error.__context__)
+            cause = OutOfMemory() if isinstance(error.__context__, MemoryError) else error.__context__
+            if isinstance(cause, RequestError):
+                self.end_with(cause)
                 return
             self.logger.warning("Invalid HTTP request received.")
             self.end_with(RequestError(f"the request is not valid HTTP/1.1: {error}"))

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from service.backend import Observer
-from service.errors import BodyTimeout, RequestError, Unauthorized, UnsupportedEncoding
+from service.errors import BodyTimeout, OutOfMemory, RequestError, Unauthorized, UnsupportedEncoding
 from service.protocols import encodings
 from service.protocols.schemas import Error, ErrorBody
 from service.protocols.timing import model_of
@@ -57,6 +57,10 @@ def add_handlers(app: FastAPI, metrics: Observer) -> None:
         if isinstance(error, BodyTimeout):
             response.headers["Connection"] = "close"  # the rest of the body is not waited for
         return response
+
+    @app.exception_handler(MemoryError)
+    async def no_memory(request: Request, _: MemoryError) -> JSONResponse:
+        return await request_error(request, OutOfMemory())
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

@@ -30,7 +30,9 @@ def test_every_metric_is_explained_and_every_explained_one_exists(embedded: Arti
     assert named - {"anytime_client"} <= there
 
 
-@pytest.mark.parametrize("page", ["settings.md", "deployment.md", "http.md", "images.md", "limits.md", "scheduler.md"])
+@pytest.mark.parametrize(
+    "page", ["settings.md", "deployment.md", "faults.md", "http.md", "images.md", "limits.md", "scheduler.md"]
+)
 def test_every_flag_of_the_server_exists(page: str) -> None:
     flags = {flag.removeprefix("no-") for flag in FLAG.findall((DOCS / page).read_text())} - {"help"}
     assert flags <= {name.replace("_", "-") for name in Settings.model_fields}

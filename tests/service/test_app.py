@@ -11,8 +11,6 @@ from service.app import create_app
 from service.arbiter import Arbiter
 from service.artifact import Artifact
 from service.errors import EngineFailed, NotReady
-from service.lifecycle import Lifecycle
-from service.local import work
 from service.queues import ScheduledBatch
 from service.runtime.gpu import open_stages
 from service.settings import Settings
@@ -27,16 +25,14 @@ class Broken(Arbiter):
         raise RuntimeError("a decision that nobody foresaw")
 
 
-def test_the_owner_of_an_engine_that_has_failed_is_told() -> None:
-    told: list[bool] = []
-    bench, lifecycle = Bench(), Lifecycle(ready=True)
+def test_all_who_wait_are_told_that_the_engine_has_failed() -> None:
+    bench = Bench()
     engine = bench.engine
     engine.arbiter = Broken({MODEL: bench.scheduler})
     for _ in range(6):  # more than one batch
         engine.submit(job(0.9, 0.9, 0.9))
-    work(engine, lifecycle, on_failure=lambda: told.append(lifecycle.failed))
-    assert told == [True]
-    assert not lifecycle.welcomes
+    with pytest.raises(RuntimeError, match="nobody foresaw"):
+        engine.run()
     assert [type(answer) for _, answer in bench.answers] == [EngineFailed] * 6
     with pytest.raises(NotReady):
         engine.submit(job(0.9, 0.9, 0.9))

@@ -133,7 +133,8 @@ def test_all_fronts_take_connections_and_metrics_are_of_all(pngs: list[bytes]) -
             assert client.get("/health/ready").json() == {"ready": True}
 
 
-def test_a_front_that_is_killed_loses_only_what_it_held(pngs: list[bytes]) -> None:
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_front_that_dies_or_hangs_loses_only_what_it_held(pngs: list[bytes], fault: signal.Signals) -> None:
     with Server("--front-workers", "2", "--threads", "1") as server:
         victim = fronts(server)[0]
         answers: Counter[str] = Counter()
@@ -153,7 +154,7 @@ def test_a_front_that_is_killed_loses_only_what_it_held(pngs: list[bytes]) -> No
             try:
                 asking = [pool.submit(client, number) for number in range(8)]
                 until(lambda: answers["200"] > 50)
-                os.kill(victim, signal.SIGKILL)
+                os.kill(victim, fault)
                 until(lambda: victim not in fronts(server))
                 until(lambda: samples(server)["anytime_fronts", frozenset()] == 2)
                 before = answers["200"]
@@ -168,7 +169,9 @@ def test_a_front_that_is_killed_loses_only_what_it_held(pngs: list[bytes]) -> No
         until(lambda: waiting(server) == 0)
         server.terminate()
         assert server.wait() == 0
-        assert "a front has ended with status -9, and is started again" in "".join(server.log)
+        log = "".join(server.log)
+        assert "a front has ended with status -9, and is started again" in log
+        assert (f"a front, process {victim}, has hung" in log) == (fault is signal.SIGSTOP)
 
 
 def test_nothing_is_left_of_an_engine_that_is_killed(pngs: list[bytes]) -> None:
@@ -194,9 +197,7 @@ def test_jobs_of_an_engine_that_is_killed_are_answered(heavy: Server, pngs: list
     assert codes == {"engine_failed"}
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_server_whose_engine_fails_tells_everybody_and_ends(pngs: list[bytes], workers: str) -> None:
-    code = """
+FAILS = """
 from service.__main__ import main
 from service.arbiter import Arbiter
 
@@ -206,13 +207,38 @@ def schedule(*_):
 Arbiter.schedule = schedule
 main()
 """
-    command = [sys.executable, "-c", code, "--model", str(INT8_MODEL), "--port", "0", "--front-workers", workers]
+HANGS = """
+import threading
+from service.__main__ import main
+from service.runtime.stages import OnnxStages
+
+run = OnnxStages.run
+
+def hang(stages, stage, features):
+    if stage == 1 and features.any():  # all is 0 in the warm-up
+        threading.Event().wait()
+    return run(stages, stage, features)
+
+OnnxStages.run = hang
+main()
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize(
+    ("code", "told"), [(FAILS, "a decision that nobody foresaw"), (HANGS, "a stage has been running for 2 s")]
+)
+def test_a_server_whose_engine_fails_tells_everybody_and_ends(
+    pngs: list[bytes], workers: str, code: str, told: str
+) -> None:
+    flags = ("--port", "0", "--front-workers", workers, "--stage-timeout-ms", "2000")
+    command = [sys.executable, "-c", code, "--model", str(INT8_MODEL), *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         (url,) = itertools.islice((found[1] for line in process.stderr if (found := STARTED.search(line))), 1)
         answer = httpx.post(f"{url}/predict", content=pngs[0], params=NO_LIMIT, timeout=PATIENCE)
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "engine_failed")
-        assert "a decision that nobody foresaw" in process.stderr.read()
+        assert told in process.stderr.read()
     assert process.returncode == 1
 
 
