@@ -34,12 +34,17 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/bin/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --no-compile -r $<
 	touch $@
 
+.venv-gpu/installed: pyproject.toml constraints.txt
+	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	$(@D)/$(INSTALL) -e '.[gpu,train,client]'
+	touch $@
+
 .venv-docs/installed: pyproject.toml constraints.txt
 	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
 	$(@D)/$(INSTALL) mkdocs-material
 	touch $@
 
-.PHONY: serve demo test screenshots check docs format board proto train table table-cifar100 table-cifar100-gpu export bench bench-peers lock
+.PHONY: serve demo test screenshots check docs format board proto train table table-cifar100 table-cifar100-gpu export bench bench-gpu bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
@@ -109,6 +114,9 @@ bench: $(DEV)/installed  ## measure, side by side in one run; results go to benc
 	$(DEV)/bin/python -m benchmarks.routing
 	$(DEV)/bin/python -m benchmarks.training_cost
 	$(DEV)/bin/python -m benchmarks.threads
+
+bench-gpu: .venv-gpu/installed  ## measure a host with an NVIDIA GPU, in half an hour at most; results bear its name
+	.venv-gpu/bin/python -m benchmarks.gpu_host $(ARGS)
 
 .venv-peers/%/installed: benchmarks/peers/requirements/%.txt
 	rm -rf $(@D) && $(PYTHON) -m venv $(@D)

@@ -1,5 +1,6 @@
-"""A network with the same answers and four times the work, where the embedded one is too light to bring the engine to
-its limit before HTTP: every channel twice, and half of its weight wherever it is read (Net2Net, arXiv:1511.05641).
+"""A network with the same answers and four times the work, or sixteen, …, where the embedded one is too light to bring
+the engine to its limit before HTTP: every channel twice, and half of its weight wherever it is read (Net2Net,
+arXiv:1511.05641).
 """
 
 import sys
@@ -18,12 +19,13 @@ def main() -> None:
     widened(*map(Path, sys.argv[1:]))
 
 
-def widened(out: Path, source: Path = FP32_MODEL) -> Path:
-    """Write the artifact, and return where."""
+def widened(out: Path, source: Path = FP32_MODEL, *, times: int = 1) -> Path:
+    """Write the artifact, each of whose channels is doubled so many times, and return where."""
     model, document = artifact.read(source)
-    widen(model)
+    for _ in range(times):
+        widen(model)
     for spec in document["exits"]:
-        spec["macs"] *= 4
+        spec["macs"] *= 4**times
     document["name"] += "-widened"
     document["version"] = artifact.content_version(model, document)
     artifact.write(model, document, out)

@@ -2,7 +2,7 @@
 
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
@@ -13,7 +13,6 @@ from service import artifact
 from simulator.bare import bare_engine, bare_seconds
 from training.progress import bar
 
-BATCHES = (1, 8, 32)
 ROUNDS = 3
 
 
@@ -26,6 +25,8 @@ class PointSettings(BaseSettings):
     dataset: str = Field("fashion-mnist", description="data set of its test images, as for python -m training")
     data: Path = Field(Path("data"), description="folder of the data set, likewise")
     images: int = Field(5000, ge=1, description="how many test images")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where to run")
+    batches: list[int] = Field([1, 8, 32], description="sizes of batches")
 
 
 def main() -> None:
@@ -34,11 +35,11 @@ def main() -> None:
     metadata = served.metadata
     contents = images.pngs_of(settings.dataset, settings.data, settings.images)
     inputs = images.inputs(contents, metadata.input)
-    engine = bare_engine(served, max(BATCHES))
+    engine = bare_engine(served, max(settings.batches), device=settings.device)
     points = {name: point.thresholds for name, point in metadata.operating_points.items()}
     always_last = [NEVER] * (len(metadata.exits) - 1)
     figures: dict[str, Any] = {"images": len(inputs)}
-    for size in BATCHES:
+    for size in settings.batches:
         bare_seconds(engine, inputs[:500], size, always_last)  # warm
         rounds = []
         for _ in bar(range(ROUNDS), f"batches of {size}"):

@@ -14,7 +14,7 @@ import onnxruntime
 from training.processor import instructions, processor, torch_instructions
 from training.revision import git_revision
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("ANYTIME_BENCHMARK_RESULTS") or Path(__file__).parent / "results")
 
 
 def save(name: str, figures: dict[str, Any]) -> None:
@@ -25,8 +25,8 @@ def save(name: str, figures: dict[str, Any]) -> None:
 
 
 def write(name: str, figures: dict[str, Any]) -> None:
-    """To `results/NAME.json`, with machine, revision, versions and date; prints the machine."""
-    RESULTS.mkdir(exist_ok=True)
+    """To `NAME.json` in `RESULTS`, with machine, revision, versions and date; prints the machine."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
     made = provenance()
     print(f"on {made['processor']} with {made['instructions']} (torch: {made['torch_instructions']})")
     document = {"figures": figures, "provenance": made}

@@ -19,7 +19,7 @@ from pydantic_settings import CliApp
 
 from service import logs
 from service.app import create_app
-from service.cores import default_fronts
+from service.cores import default_fronts, default_threads
 from service.descriptors import most_connections
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
@@ -158,10 +158,17 @@ def end() -> None:
 
 def front_workers(settings: Settings) -> int:
     """Raises ValueError where there can be none."""
-    workers = default_fronts() if settings.front_workers == "auto" else settings.front_workers
+    workers = default_fronts(engine_threads(settings)) if settings.front_workers == "auto" else settings.front_workers
     if workers and not hasattr(socket, "SO_REUSEPORT"):
         raise ValueError(f"front_workers {workers}: this system does not share a port among processes; use 0")
     return workers
+
+
+def engine_threads(settings: Settings) -> int:
+    """How many keep a core busy: on a GPU the one that launches its kernels."""
+    from service.runtime.gpu import device_of  # here, for fronts import this module, and need no onnxruntime
+
+    return 1 if device_of(settings.device) == "cuda" else settings.threads or default_threads()
 
 
 def configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:

@@ -13,7 +13,7 @@ def default_threads() -> int:
     return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
-def default_fronts() -> int:
+def default_fronts(engine_threads: int) -> int:
     """Processes for fronts beside that of the engine: what its threads leave but for a core of its own."""
     cores = len(os.sched_getaffinity(0))
-    return 0 if cores <= 2 else max(1, cores - default_threads() - 1)
+    return 0 if cores <= 2 else max(1, cores - engine_threads - 1)

@@ -31,7 +31,8 @@ class Settings(BaseSettings):
     front_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
         description="processes that speak HTTP and decode images, beside the one of the engine, on one port; 0 takes a "
-        "single process for all. auto takes 0 on two cores, and on more some of those that the engine's threads leave",
+        "single process for all. auto takes 0 on two cores, and on more all but one of those that the engine's threads "
+        "leave; on a GPU the engine has one",
     )
     grpc_port: int | None = Field(
         None,

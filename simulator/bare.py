@@ -10,8 +10,8 @@ from service.calibration import Calibration
 from service.engine import Engine, Network, warming
 from service.errors import RequestError
 from service.jobs import Job, Outcome
+from service.runtime.gpu import open_stages
 from service.runtime.interface import Stages
-from service.runtime.stages import OnnxStages
 from service.scheduler import Scheduler
 from service.times import StageTimes, batch_sizes
 
@@ -34,12 +34,14 @@ def bare_engine(
     threads: int = 0,
     observe: Callable[[int, int, float], None] = lambda *_: None,
     stages: Stages | None = None,
+    device: str = "cpu",
 ) -> Engine:
-    """`stages`: those of the artifact, where they are open already, instead of some on the CPU with `threads`."""
-    times = StageTimes(len(served.metadata.exits), batch_sizes(max_batch))
+    """`stages`: those of the artifact, where they are open already, instead of some on `device` with `threads`."""
+    sizes = batch_sizes(max_batch)
+    times = StageTimes(len(served.metadata.exits), sizes)
     metadata = served.metadata
     network = Network(
-        stages=stages or OnnxStages(served, "cpu", threads),
+        stages=stages or open_stages(served, device, threads, sizes, cuda_graphs=False),
         scheduler=Scheduler(times, metadata.operating_points, max_queue=2 * max_batch),  # never half full
         calibration=Calibration.of(metadata),
         image_shape=metadata.input.shape,

@@ -17,20 +17,28 @@ ERASED_AREA, ERASED_RATIO, ATTEMPTS = (0.02, 0.33), (0.3, 3.3), 10
 def draw(config: TrainConfig, images: int, epoch: int, rank: int = 0, processes: int = 1) -> Epoch:
     """Order and seeds of epoch number `epoch` (from 0), the share of process `rank`; the last odd batch is left out.
 
-    All processes draw the same and take consecutive parts of each batch, so that images and augmentation of a step
-    do not depend on their number. Raises ValueError where the batch cannot be shared out.
+    All processes draw the same and take consecutive shares of each part of a batch (there is one, unless gradients are
+    accumulated), so that images and augmentation of a part do not depend on their number. Raises ValueError where the
+    batch cannot be shared out.
     """
     steps = images // config.batch_size
     if not steps:
         raise ValueError(f"batch_size={config.batch_size} is more than the {images} images to train on")
-    if config.batch_size % processes:
-        raise ValueError(f"batch_size={config.batch_size} must be a multiple of the {processes} processes")
+    together = share(config, processes)
     generator = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
     indices = torch.randperm(images, generator=generator)[: steps * config.batch_size].view(steps, -1)
     seeds = torch.randint(2**62, indices.shape, generator=generator)
-    share = config.batch_size // processes
-    mine = slice(rank * share, (rank + 1) * share)
-    return Epoch(indices[:, mine], seeds[:, mine], flips(config, indices, seeds, epoch)[:, mine])
+    drawn = (indices, seeds, flips(config, indices, seeds, epoch))
+    return Epoch(*(each.view(steps, -1, processes, together)[:, :, rank].flatten(1) for each in drawn))
+
+
+def share(config: TrainConfig, processes: int) -> int:
+    """Images that go through the network of a process together. Raises ValueError where that is no whole number."""
+    parts = config.gradient_accumulation_steps
+    if config.batch_size % (parts * processes):
+        accumulated = f" × gradient_accumulation_steps={parts}" if parts > 1 else ""
+        raise ValueError(f"batch_size={config.batch_size} must be a multiple of the {processes} processes{accumulated}")
+    return config.batch_size // (parts * processes)
 
 
 def flips(config: TrainConfig, indices: Tensor, seeds: Tensor, epoch: int) -> Tensor:

@@ -7,6 +7,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 
 from training import manifest
 from training.config import IN_FILES, TrainConfig
@@ -92,6 +93,13 @@ def resumable(path: Path, config: TrainConfig) -> Checkpoint | None:
     before = load(path)
     check_same(path, config, before.settings())
     return before
+
+
+def furthest(found: Checkpoint | None, fabric: Fabric) -> Checkpoint | None:
+    """For all processes, the checkpoint with the most steps that any of them found: hosts need not share a folder."""
+    steps = fabric.all_gather(torch.tensor(-1 if found is None else found.step, device=fabric.device))
+    assert isinstance(steps, torch.Tensor)
+    return fabric.broadcast(found, src=int(steps.argmax()))
 
 
 def check_same(path: Path, config: TrainConfig, made: TrainConfig) -> None:

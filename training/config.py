@@ -26,7 +26,8 @@ class TrainConfig(BaseSettings):
 
     A recipe sets what it names, a method changes the loss, and whatever is given here beats both. A run that was
     killed goes on from its last checkpoint when the same command is given again; `torchrun` runs it in several
-    processes. Other commands: `python -m training table --help`, `python -m training report --help`.
+    processes, on one host or several. Other commands: `python -m training table --help`, `python -m training report
+    --help`.
     """
 
     model_config = SettingsConfigDict(
@@ -157,6 +158,12 @@ class TrainConfig(BaseSettings):
     # one-cycle schedule a tenth of its epochs are enough.
     epochs: int = Field(30, ge=1, description="passes over the training images")
     batch_size: int = Field(128, ge=1, description="images per step over all processes, the authors'")
+    gradient_accumulation_steps: int = Field(
+        1,
+        ge=1,
+        description="parts of each batch that go through the network in turn, in less memory; the optimizer steps "
+        "once, with their mean gradient. Batch norm takes its statistics from each part",
+    )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with momentum, or AdamW")
     learning_rate: float = Field(0.1, gt=0, description="highest learning rate, the authors'")
     schedule: Literal["one-cycle", "cosine", "step"] = Field(
@@ -175,7 +182,7 @@ class TrainConfig(BaseSettings):
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay per step of averaged weights, which are evaluated; 0 for none"
     )
-    save_steps: int = Field(1000, ge=1, description="steps of an epoch between checkpoints; also one after each epoch")
+    save_steps: int = Field(1000, ge=1, description="optimizer steps between checkpoints; also one after each epoch")
 
     # Speed. `auto` times a few real steps of each and takes the fastest.
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")

@@ -22,8 +22,12 @@ class Learner:
     def __init__(
         self, config: TrainConfig, network: MultiExitNetwork, loss: SelfDistillation, speed: Speed, fabric: Fabric
     ) -> None:
-        if config.hint_weight and config.hint_form == "norm" and fabric.world_size > 1:
-            raise ValueError("hint_form=norm is over the whole batch, which several processes do not have; give mean")
+        self.parts = config.gradient_accumulation_steps
+        if config.hint_weight and config.hint_form == "norm" and fabric.world_size * self.parts > 1:
+            raise ValueError(
+                "hint_form=norm is over the whole batch, which neither several processes nor "
+                "gradient_accumulation_steps have; give mean"
+            )
         self.loss, self.speed, self.fabric = loss, speed, fabric
         self.network = share_batch_norm(network.to(memory_format=speed.memory_format), fabric)
         self.optimizer = make_optimizer(config, network)
@@ -43,23 +47,32 @@ class Learner:
         return found
 
     def step(self, images: Tensor, labels: Tensor, learning_rate: float, progress: float = 1.0) -> Tensor:
-        """One step on this process' share of a batch; returns the loss there, detached.
+        """One step on this process' share of a batch; returns the mean loss there, detached.
 
         `progress`: share of the run that is done.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+        self.optimizer.zero_grad()
+        losses: list[Tensor] = []
+        for part in zip(images.chunk(self.parts), labels.chunk(self.parts), strict=True):
+            last = len(losses) == self.parts - 1  # processes share their gradients once a step
+            with self.fabric.no_backward_sync(self.model, enabled=not last):
+                losses.append(self.add_gradient(*part, progress))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.averaged:
+            self.averaged.update_parameters(self.network)
+        return torch.stack(losses).mean()
+
+    def add_gradient(self, images: Tensor, labels: Tensor, progress: float) -> Tensor:
+        """That of one of the parts of a batch, as its share of the mean; returns its loss, detached."""
         images = images.to(memory_format=self.speed.memory_format)
         with self.speed.autocast(self.fabric.device):
             averaged = self.averaged_logits(images)
             outputs = self.model(images)
         loss = self.loss(outputs, labels, progress, averaged)
-        self.optimizer.zero_grad()
-        self.fabric.backward(self.scaler.scale(loss))
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.averaged:
-            self.averaged.update_parameters(self.network)
+        self.fabric.backward(self.scaler.scale(loss / self.parts))
         return loss.detach()
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -80,6 +81,14 @@ def difference(before: Manifest, now: Manifest) -> str:
     differing = [f"{name} {one:,} → {other:,}" for name, (one, other) in pairs.items() if one != other]
     total = f"{sum(before.counts.values()):,} → {sum(now.counts.values()):,} images"
     return f"{total} ({named(differing)})" if differing else f"{total}, as many of each class, but others"
+
+
+def check_shared(mine: Manifest, first: Manifest) -> None:
+    """Raises ValueError where this process found other training images than the `first` one did, on another host."""
+    if mine.digest != first.digest:
+        raise ValueError(
+            f"the training images on {platform.node()} are not those of the first process: {difference(first, mine)}"
+        )
 
 
 @dataclass(frozen=True)

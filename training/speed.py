@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from training.config import TrainConfig
+from training.folders import counted
 from training.network import MultiExitNetwork, Outputs
 from training.progress import doing
 
@@ -51,7 +52,7 @@ def choose(config: TrainConfig, network: MultiExitNetwork, loss: Loss, images: T
         most = HOPELESS * min(times.values(), default=math.inf)
         with doing(f"timing {speed.precision} {speed.layout}"):
             times[speed] = seconds = step_seconds(speed, deepcopy(network), loss, images, labels, most)
-        print(f"{speed.precision} {speed.layout}: {seconds * 1000:.0f} ms a step")
+        print(f"{speed.precision} {speed.layout}: {seconds * 1000:.0f} ms for {counted(len(images), 'image')}")
     return min(times, key=times.__getitem__)
 
 

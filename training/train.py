@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 from training import checkpoint, datasets, logs, speed
-from training.augmentation import Augmentation, draw
+from training.augmentation import Augmentation, draw, share
 from training.backbones.cifar import CIFAR
 from training.board import Board, check_installed
-from training.checkpoint import Checkpoint, open_choices, resumable
+from training.checkpoint import Checkpoint, furthest, open_choices, resumable
 from training.config import IN_FILES, TrainConfig
-from training.devices import leads, set_up
+from training.devices import set_up
 from training.evaluate import accuracies, answers
 from training.learner import Learner, make_loss
-from training.manifest import Origin
+from training.manifest import Origin, check_shared
 from training.network import build
 from training.progress import bar
 from training.schedules import learning_rate
@@ -29,20 +29,22 @@ def train(config: TrainConfig) -> Checkpoint:
     """Train as `config` says, or go on with the run in `config.out`; returns its last checkpoint.
 
     Writes `checkpoint.pt` and `log.csv` there after every epoch, `results.json` at the end. Started by torchrun, the
-    processes share each batch. Raises ValueError if the folder holds a run with other settings or other images, for
-    images that cannot be read, or without TensorBoard where it is asked for.
+    processes share each batch, and the first one writes. Raises ValueError if the folder holds a run with other
+    settings or other images, for images that cannot be read or are others on another host, or without TensorBoard
+    where it is asked for.
     """
     if config.tensorboard:
         check_installed()
     path = config.out / CHECKPOINT
-    before = resumable(path, config)
-    if before is not None and before.results:
-        if leads():
-            print(f"{path} is finished")
-        return before
-    config.out.mkdir(parents=True, exist_ok=True)
     fabric = set_up(config)
     leader = fabric.is_global_zero
+    before = furthest(resumable(path, config), fabric)
+    if before is not None and before.results:
+        if leader:
+            print(f"{path} is finished")
+        return before
+    if leader:
+        config.out.mkdir(parents=True, exist_ok=True)
 
     # What a run chooses it chooses once: a resumed one keeps it, or its result would be another.
     if before is not None:
@@ -59,6 +61,7 @@ def train(config: TrainConfig) -> Checkpoint:
         else:
             splits = datasets.load(config, origin)
     assert splits.manifest is not None
+    check_shared(splits.manifest, fabric.broadcast(splits.manifest))
     packed = splits.manifest.packed()
     images = splits.train.to(fabric.device)
     augment = Augmentation(config, splits)
@@ -76,7 +79,7 @@ def train(config: TrainConfig) -> Checkpoint:
         print(logs.costs(network, splits.image_shape))
 
     # Speed is chosen by the first process.
-    sample = next(splits.inputs(splits.validation, config.batch_size // fabric.world_size)).to(fabric.device)
+    sample = next(splits.inputs(splits.validation, share(config, fabric.world_size))).to(fabric.device)
     labels = splits.validation.labels[: len(sample)].to(fabric.device)
     chosen = fabric.broadcast(speed.choose(config, network, loss, sample, labels) if leader else None)
     assert chosen is not None
@@ -159,5 +162,6 @@ def train(config: TrainConfig) -> Checkpoint:
         if board:
             board.close()
         print("test: " + ", ".join(f"{share:.2%}" for share in test["accuracy"]) + " (each exit, then their ensemble)")
-    fabric.barrier()
-    return checkpoint.load(path)
+    finished = fabric.broadcast(checkpoint.load(path) if leader else None)
+    assert finished is not None
+    return finished

@@ -28,9 +28,9 @@ class Served:
     recording: Recording
 
     @classmethod
-    def of(cls, path: Path, pictures: Pictures, max_batch: int) -> "Served":
+    def of(cls, path: Path, pictures: Pictures, max_batch: int, device: str = "cpu") -> "Served":
         served = artifact.load(path)
-        return cls(served.metadata, record(path, served, pictures, max_batch, threads=1))
+        return cls(served.metadata, record(path, served, pictures, max_batch, threads=1, device=device))
 
     def behind(self, front: FrontCosts) -> "Served":
         """The same where requests wait for the server's event loop."""

@@ -9,23 +9,27 @@ from benchmarks import images
 from benchmarks.drive import Pictures
 from benchmarks.server import Server
 from service.artifact import Artifact
-from service.runtime.stages import OnnxStages
+from service.runtime.gpu import open_stages
+from service.runtime.interface import Stages
 from service.times import batch_sizes
 from simulator.recording import REQUESTS, Recording, between_runs, outside_the_stages, probabilities, stage_seconds
 
 
-def record(model: Path, served: Artifact, pictures: Pictures, max_batch: int, threads: int) -> Recording:
-    stages = OnnxStages(served, "cpu", threads)
+def record(
+    model: Path, served: Artifact, pictures: Pictures, max_batch: int, threads: int, device: str = "cpu"
+) -> Recording:
+    sizes = batch_sizes(max_batch)
+    stages = open_stages(served, device, threads, sizes, cuda_graphs=False)
     inputs = images.inputs(list(pictures.pngs), served.metadata.input)
     confidences, right = answers(stages, served, inputs, pictures.labels)
-    seconds = stage_seconds(stages, inputs, batch_sizes(max_batch), len(served.metadata.exits))
-    with Server("--model", str(model), "--threads", str(threads)) as server:
+    seconds = stage_seconds(stages, inputs, sizes, len(served.metadata.exits))
+    with Server("--model", str(model), "--threads", str(threads), "--device", device) as server:
         outside = outside_the_stages(server, pictures.pngs[:REQUESTS])
     return Recording(confidences, right, seconds, outside, between_runs(served, stages, inputs[:REQUESTS]))
 
 
 def answers(
-    stages: OnnxStages, served: Artifact, inputs: NDArray[np.float32], labels: NDArray[np.int64]
+    stages: Stages, served: Artifact, inputs: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> tuple[list[list[float]], list[list[bool]]]:
     """Confidence of every exit for every image, N×K, and whether it is right."""
     said = probabilities(stages, served.metadata, inputs)

@@ -38,15 +38,22 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4), st.integers(0, 5), st.integers(0, 10))
-def test_the_processes_share_what_one_would_draw(processes: int, each: int, steps: int, rest: int, seed: int) -> None:
-    batch = processes * each
+@given(
+    st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(0, 5), st.integers(0, 10)
+)
+def test_the_processes_share_each_part_of_what_one_would_draw(
+    processes: int, parts: int, each: int, steps: int, rest: int, seed: int
+) -> None:
+    batch = processes * parts * each
     images = steps * batch + min(rest, batch - 1)
-    config = config_of(batch, seed=seed)
-    alone = draw(config, images, epoch=3)
+    alone = draw(config_of(batch, seed=seed), images, epoch=3)
+    config = config_of(batch, seed=seed, gradient_accumulation_steps=parts)
     shares = [draw(config, images, 3, rank, processes) for rank in range(processes)]
-    for part in ("indices", "seeds", "flips"):
-        assert torch.equal(torch.cat([getattr(share, part) for share in shares], dim=1), getattr(alone, part))
+    for name in ("indices", "seeds", "flips"):
+        whole = getattr(alone, name).chunk(parts, dim=1)
+        split = [getattr(share, name).chunk(parts, dim=1) for share in shares]
+        for number, part in enumerate(whole):
+            assert torch.equal(torch.cat([share[number] for share in split], dim=1), part)
     assert len(alone) == steps
     assert len(set(alone.indices.flatten().tolist())) == steps * batch
     assert not torch.equal(draw(config, images, epoch=4).seeds, alone.seeds)
@@ -55,6 +62,8 @@ def test_the_processes_share_what_one_would_draw(processes: int, each: int, step
 def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size=12 must be a multiple of the 5 processes"):
         draw(config_of(12), images=100, epoch=0, processes=5)
+    with pytest.raises(ValueError, match="the 2 processes × gradient_accumulation_steps=4"):
+        draw(config_of(12, gradient_accumulation_steps=4), images=100, epoch=0, processes=2)
     with pytest.raises(ValueError, match="batch_size=128 is more than the 100 images"):
         draw(config_of(128), images=100, epoch=0)
 

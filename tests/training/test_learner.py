@@ -146,6 +146,45 @@ def test_a_step_of_plain_sgd_by_hand() -> None:
     torch.testing.assert_close(weight, before - 0.25 * (weight.grad + 0.5 * before))
 
 
+class ScaledSpeed(Speed):
+    """In fp32, with the scaling that otherwise only fp16 on a GPU has."""
+
+    def scaler(self, device: torch.device) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(device.type)
+
+
+@pytest.mark.parametrize("speed_of", [Speed, ScaledSpeed])
+@pytest.mark.parametrize("method", ["self-distillation", "deep-mutual-learning", "averaged-teacher", "boosted"])
+def test_a_batch_in_parts_is_a_step_as_of_the_whole(method: str, speed_of: type[Speed]) -> None:
+    """Batch norm aside, which here has the statistics of evaluation."""
+    learners = []
+    for parts in (1, 2, 4):
+        config = config_of(method=method, ema=0.9, gradient_accumulation_steps=parts)
+        network = network_of(config).double().eval()
+        learner = Learner(config, network, make_loss(config), speed_of("fp32", "channels_last"), set_up(config))
+        losses = [learner.step(IMAGES.double(), LABELS, 0.1, progress) for progress in (0.25, 0.5)]
+        learners.append((losses, learner.network.state_dict(), learner.eval_network.state_dict()))
+    whole, *others = learners
+    for other in others:
+        torch.testing.assert_close(other, whole, rtol=1e-5, atol=1e-7)  # the loss itself is in float32
+
+
+def test_batch_norm_sees_the_parts_of_a_batch() -> None:
+    config = config_of(momentum=0.0, weight_decay=0.0, gradient_accumulation_steps=2)
+    learner, oracle = learner_of(config), network_of(config)
+    learner.step(IMAGES, LABELS, learning_rate=0.1)
+    for part in (slice(0, 2), slice(2, 4)):
+        (make_loss(config)(oracle(IMAGES[part]), LABELS[part]) / 2).backward()
+    torch.optim.SGD(oracle.parameters(), lr=0.1).step()
+    torch.testing.assert_close(learner.network.state_dict(), oracle.state_dict())
+
+
+def test_a_hint_over_the_whole_batch_needs_it_whole() -> None:
+    config = config_of(method="self-distillation-hint-norm", gradient_accumulation_steps=2)
+    with pytest.raises(ValueError, match="hint_form=norm is over the whole batch"):
+        learner_of(config)
+
+
 def test_averaged_weights_by_hand_and_it_is_they_that_are_evaluated() -> None:
     learner = learner_of(config_of(ema=0.75))
     learner.step(IMAGES, LABELS, learning_rate=0.1)
@@ -188,7 +227,7 @@ def test_the_fastest_speed_is_chosen(
     assert speed.choose(config, network, make_loss(config), IMAGES, LABELS) == fastest
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
-    assert f"{precision} {layout}: 500 ms a step" in lines
+    assert f"{precision} {layout}: 500 ms for 4 images" in lines
     given = config_of(precision="bf16", layout="channels_first")
     assert speed.choose(given, network, make_loss(given), IMAGES, LABELS) == Speed("bf16", "channels_first")
 

@@ -1,13 +1,10 @@
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.training.commands import kill_before_step_9
 from training import checkpoint, datasets
 from training.config import TrainConfig
 from training.evaluate import accuracies, answers
@@ -19,34 +16,10 @@ def trained(tiny: TrainConfig) -> checkpoint.Checkpoint:
     return train(tiny)
 
 
-def flags(config: TrainConfig) -> list[str]:
-    values = config.model_dump(mode="json", exclude_none=True, exclude={"skip_broken", "tensorboard"})
-    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
-
-
-def kill_before_step_9(config: TrainConfig) -> None:
-    """In the second epoch of six steps."""
-    command = [sys.executable, "-m", "tests.training.killed", *flags(config)]
-    environment = {**os.environ, "DIE_BEFORE_STEP": "9", "STEPS": "24"}
-    killed = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-
-
 def accuracies_of(trained: checkpoint.Checkpoint) -> list[float]:
     """On the validation split, of the network that a checkpoint rebuilds: with averaged weights if it has them."""
     splits = datasets.load(trained.settings())
     return accuracies(answers(trained.rebuild(), splits.inputs(splits.validation)), splits.validation.labels)
-
-
-def run(module: str, config: TrainConfig, processes: int) -> checkpoint.Checkpoint:
-    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *several, "-m", module, *flags(config)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("epoch   4") == 1
-    assert [result.stdout.count(f"exit {number}: ") for number in range(1, 5)] == [1] * 4
-    assert "Warning" not in result.stderr
-    return checkpoint.load(config.out / CHECKPOINT)
 
 
 @pytest.mark.parametrize(
@@ -77,32 +50,6 @@ def test_a_run_killed_in_an_epoch_resumes_to_the_very_same_weights(
     assert resumed.results["validation"] == whole.results["validation"]
     assert accuracies_of(whole) == whole.results["validation"]["accuracy"] == list(whole.history[-1].values())[3:]
     assert resumed.results["test"] == whole.results["test"]
-
-
-def test_two_processes_train_what_one_does(tiny: TrainConfig, tmp_path: Path) -> None:
-    module = "tests.training.double_precision"
-    alone = run(module, tiny.model_copy(update={"out": tmp_path / "alone"}), processes=1)
-    together = run(module, tiny.model_copy(update={"out": tmp_path / "together"}), processes=2)
-    for name, value in alone.network.items():
-        torch.testing.assert_close(value, together.network[name], rtol=1e-6, atol=1e-8, msg=name)
-    assert [row["loss"] for row in together.history] == pytest.approx([row["loss"] for row in alone.history])
-    assert together.results["test"]["accuracy"] == alone.results["test"]["accuracy"]
-    assert together.environment["processes"] == "2"
-
-
-def test_another_number_of_processes_goes_on_with_a_run(tiny: TrainConfig, tmp_path: Path) -> None:
-    moved = tiny.model_copy(update={"out": tmp_path / "moved", "save_steps": 2, "learning_rate": 0.003})
-    kill_before_step_9(moved)
-    resumed = run("training", moved, processes=2)
-    whole = train(moved.model_copy(update={"out": tmp_path / "whole"}))
-    losses = [[row["loss"] for row in one.history] for one in (resumed, whole)]
-    assert losses[0] == pytest.approx(losses[1], rel=2e-3)  # in fp32 rounding grows
-
-
-def test_a_batch_that_two_processes_cannot_share_is_one_sentence(tiny: TrainConfig, tmp_path: Path) -> None:
-    config = tiny.model_copy(update={"out": tmp_path, "batch_size": 25})
-    with pytest.raises(AssertionError, match="batch_size=25 must be a multiple of the 2 processes"):
-        run("training", config, processes=2)
 
 
 def test_a_run_leaves_its_log_and_results(tiny: TrainConfig, trained: checkpoint.Checkpoint) -> None:
