@@ -20,7 +20,7 @@ def record(model: Path, served: Artifact, pictures: Pictures, max_batch: int, th
     confidences, right = answers(stages, served, inputs, pictures.labels)
     seconds = stage_seconds(stages, inputs, batch_sizes(max_batch), len(served.metadata.exits))
     with Server("--model", str(model), "--threads", str(threads)) as server:
-        outside = outside_the_stages(server, pictures.pngs[:REQUESTS])
+        outside = outside_the_stages(server.url, pictures.pngs[:REQUESTS])
     return Recording(confidences, right, seconds, outside, between_runs(served, stages, inputs[:REQUESTS]))
 
 
