@@ -36,7 +36,9 @@ class Ray:
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "deploy.ray", "--port", str(port), "--folder", str(folder), *flags]
         with self.log.open("w") as log:
-            environment = {**os.environ, **self.environment()}
+            # Coverage in all of Ray's processes would cost more than it shows.
+            inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+            environment = inherited | self.environment()
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         self.client = httpx.Client(base_url=self.url, timeout=60)
 
