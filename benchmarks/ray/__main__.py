@@ -156,7 +156,7 @@ def after_kill(result: Judged, at: float, seconds: float) -> dict[str, Any]:
     before = float(result.in_budget[result.scheduled < at].mean())
     edges = np.arange(at, seconds - WINDOW, WINDOW)
     windows = [result.in_budget[(result.scheduled >= edge) & (result.scheduled < edge + WINDOW)] for edge in edges]
-    as_before = [bool(len(window)) and float(window.mean()) >= BACK * before for window in windows]
+    as_before = [len(window) > 0 and 0 < BACK * before <= float(window.mean()) for window in windows]
     return {
         "attainment_before": round(before, 4),
         "lost": int(lost.sum()),

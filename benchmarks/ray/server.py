@@ -20,7 +20,10 @@ PATIENCE = 300.0
 """Seconds for Ray to start."""
 GRACE = 120.0
 """And to end."""
-PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "90", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "90"}
+PATIENT = dict.fromkeys(
+    ("RAY_raylet_start_wait_time_s", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S"),
+    "120",
+)
 """Processes that start together hold up each other."""
 
 
@@ -60,12 +63,16 @@ class Ray:
         until = time.monotonic() + PATIENCE
         while "serving on" not in self.said():
             if self.process.poll() is not None or time.monotonic() > until:
-                self.end()
-                raise RuntimeError(self.said())
+                said = self.said()
+                self.close()
+                raise RuntimeError(said)
             time.sleep(0.1)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.client.close()
         self.end()
         self.files.cleanup()
