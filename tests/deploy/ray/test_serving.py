@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import INT8_MODEL
-from benchmarks.ray.server import Ray
+from benchmarks.ray.server import PATIENCE, Ray
 from benchmarks.server import Server
 from tests.deploy.processes import ROOT, eventually
 from tests.deploy.ray.asking import asking
@@ -53,7 +53,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
 def test_a_load_that_one_replica_feels_brings_a_second_one(served: Ray) -> None:
     assert len(served.replicas) == 1
     with asking(served.url, SAMPLES[0].read_bytes(), CLIENTS) as counts:
-        eventually(lambda: replicas(served.client), lambda now: len(now) == 2)
+        eventually(lambda: len(served.replicas), lambda now: now == 2, PATIENCE)
+    eventually(lambda: replicas(served.client), lambda now: len(now) == 2, PATIENCE)
     assert set(counts) == {"200"}
 
 
@@ -126,19 +127,19 @@ def test_a_replica_that_is_killed_takes_only_its_own_requests_with_it(served: Ra
     assert len(before) == 2
     killed = min(before)
     with asking(served.url, SAMPLES[0].read_bytes(), CLIENTS) as counts:
-        eventually(lambda: counts["200"], lambda answered: answered >= 20)
+        eventually(lambda: counts["200"], lambda answered: answered >= 20, PATIENCE)
         os.kill(killed, signal.SIGKILL)
         at_the_kill = counts["200"]
-        eventually(lambda: counts["200"] - at_the_kill, lambda since: since >= 50)
+        eventually(lambda: counts["200"] - at_the_kill, lambda since: since >= 50, PATIENCE)
         lost = counts.total() - counts["200"]
     assert lost <= CLIENTS  # no more were on it at a time
-    eventually(lambda: set(served.replicas), lambda now: len(now) == 2 and killed not in now)
-    eventually(lambda: replicas(served.client), lambda now: len(now) == 2)
+    eventually(lambda: set(served.replicas), lambda now: len(now) == 2 and killed not in now, PATIENCE)
+    eventually(lambda: replicas(served.client), lambda now: len(now) == 2, PATIENCE)
 
 
 def test_sigterm_lets_all_who_were_admitted_have_their_answer(served: Ray) -> None:
     with asking(served.url, SAMPLES[0].read_bytes(), CLIENTS) as counts:
-        eventually(lambda: counts["200"], lambda answered: answered >= 20)
+        eventually(lambda: counts["200"], lambda answered: answered >= 20, PATIENCE)
         served.terminate()
         assert served.process.wait(timeout=120) == 0
     told = {status for status in counts if status not in ("200", "404", "500", "503")}
