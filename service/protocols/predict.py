@@ -21,6 +21,7 @@ from service.protocols.account import note
 from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Departed
 from service.protocols.direct import Direct
 from service.protocols.front import Front
+from service.protocols.openapi import parameters_of
 from service.protocols.schemas import (
     Error,
     ErrorBody,
@@ -206,7 +207,7 @@ def labels(probabilities: NDArray[np.float32], classes: Sequence[str], top_k: in
 
 def request_documentation(options: type[Options]) -> dict[str, Any]:
     """The body and the parameters in OpenAPI, written by hand since both kinds of body share one path."""
-    properties = options.model_json_schema()["properties"]
+    properties = parameters_of(options)
     file = {"type": "string", "format": "binary"}
     form = {
         "type": "object",

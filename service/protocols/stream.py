@@ -17,6 +17,7 @@ from service.protocols.deepening import Deepening, Reached
 from service.protocols.departure import CLIENT_LEFT, CancelledOnDeparture, Departed
 from service.protocols.direct import Direct
 from service.protocols.front import Front
+from service.protocols.openapi import schema_of
 from service.protocols.predict import ERRORS, agreed, labels, request_documentation
 from service.protocols.schemas import ErrorBody, ModelName, Step, StepExit, StepLatency, StreamOptions
 
@@ -54,7 +55,7 @@ def add_routes(app: FastAPI, front: Front) -> None:
             **ERRORS,
             200: {
                 "description": "An event `exit` per exit reached, the last one `answer`, or `error`; data as below",
-                "content": {"text/event-stream": {"schema": Step.model_json_schema()}},
+                "content": {"text/event-stream": {"schema": schema_of(Step)}},
             },
         },
         openapi_extra=request_documentation(StreamOptions),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.protocols.openapi import schema_of
 from service.protocols.v2.http.requests import HEADER
 from service.protocols.v2.http.schemas import ErrorText, InferRequest, ModelReady
 
@@ -33,22 +34,10 @@ def path_parameters(path: str) -> list[dict[str, Any]]:
 
 def infer_request(path: str) -> dict[str, Any]:
     """The parameters and the body, in either form."""
-    schema = InferRequest.model_json_schema()
-    document = {"schema": inlined(schema, schema["$defs"]), "example": EXAMPLE}
+    document = {"schema": schema_of(InferRequest), "example": EXAMPLE}
     size = {"name": HEADER, "in": "header", "schema": {"type": "integer"}, "description": SIZE}
     content = {"application/json": document, **BINARY}
     return {
         "parameters": [*path_parameters(path), size],
         "requestBody": {"required": True, "content": content},
     }
-
-
-def inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """`schema` with what it refers to in its place: it is to stand within a larger document."""
-    if isinstance(schema, list):
-        return [inlined(part, definitions) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return inlined(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
-    return {name: inlined(part, definitions) for name, part in schema.items() if name != "$defs"}

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from service.backend import Repository
 from service.protocols.bodies import receive_all
 from service.protocols.front import Front
+from service.protocols.openapi import schema_of
 from service.protocols.v2.errors import BadInference
-from service.protocols.v2.http.documentation import RESPONSES
+from service.protocols.v2.http.documentation import RESPONSES, UNKNOWN
 from service.protocols.v2.http.schemas import ErrorText, IndexEntry, IndexRequest, LoadRequest, UnloadRequest
 from service.protocols.v2.parameters import described
 
@@ -75,7 +76,7 @@ def add_routes(app: FastAPI, front: Front, repository: Repository, control: bool
             f"/v2/repository/models/{{name}}/{path}",
             name=f"{path}_model",
             description=told,
-            responses={400: RESPONSES[400], **NOT_ALLOWED},
+            responses={400: RESPONSES[400], **UNKNOWN, **NOT_ALLOWED},
             openapi_extra=body(kind),
             response_class=Response,
         )(endpoint)
@@ -90,4 +91,4 @@ def add_routes(app: FastAPI, front: Front, repository: Repository, control: bool
 
 
 def body(kind: type[BaseModel]) -> dict[str, Any]:
-    return {"requestBody": {"content": {"application/json": {"schema": kind.model_json_schema()}}}}
+    return {"requestBody": {"content": {"application/json": {"schema": schema_of(kind)}}}}

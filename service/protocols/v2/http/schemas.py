@@ -14,7 +14,7 @@ class TensorParameters(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     binary_data_size: Size | None = Field(None, description="bytes of this input behind the document, in its order")
-    binary_data: bool | None = Field(None, description="return this output behind the document")
+    binary_data: bool | None = Field(None, strict=True, description="return this output behind the document")
 
     @property
     def foreign(self) -> ItemsView[str, Any]:
@@ -35,7 +35,7 @@ class RequestOutput(BaseModel):
 
 
 class DocumentParameters(Parameters):
-    binary_data_output: bool = Field(default=False, description="return all outputs behind the document")
+    binary_data_output: bool = Field(default=False, strict=True, description="return all outputs behind the document")
 
 
 class InferRequest(BaseModel):
@@ -43,7 +43,7 @@ class InferRequest(BaseModel):
 
     id: str | None = Field(None, description="is sent back")
     parameters: DocumentParameters | None = None
-    inputs: list[RequestInput]
+    inputs: list[RequestInput] = Field(json_schema_extra={"minItems": 1, "maxItems": 1})
     outputs: list[RequestOutput] | None = None
 
 
@@ -85,7 +85,7 @@ class ModelReady(BaseModel):
 
 
 class IndexRequest(BaseModel):
-    ready: bool = Field(False, description="list only what is ready")
+    ready: bool = Field(False, strict=True, description="list only what is ready")
 
 
 class IndexEntry(BaseModel):
@@ -106,7 +106,7 @@ class LoadRequest(BaseModel):
 class UnloadParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    unload_dependents: bool = Field(default=False, description="no model depends on another one here")
+    unload_dependents: bool = Field(default=False, strict=True, description="no model depends on another one here")
 
 
 class UnloadRequest(BaseModel):
