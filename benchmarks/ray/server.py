@@ -21,7 +21,12 @@ PATIENCE = 300.0
 GRACE = 120.0
 """And to end."""
 PATIENT = dict.fromkeys(
-    ("RAY_raylet_start_wait_time_s", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S"),
+    (
+        "RAY_raylet_start_wait_time_s",
+        "RAY_worker_register_timeout_seconds",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S",
+    ),
     "120",
 )
 """Processes that start together hold up each other."""
