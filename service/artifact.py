@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx.utils import Extractor
 from pydantic import ValidationError
 
+from service.bounds import check_bounds
 from service.errors import ArtifactError
 from service.metadata import Metadata
 
@@ -36,9 +37,10 @@ def load(path: Path) -> Artifact:
     metadata = read_metadata(path, model)
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+        check_graph(path, model, metadata)
+        check_bounds(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
         raise ArtifactError(f"{path}: graph: {str(error).splitlines()[0]}") from error
-    check_graph(path, model, metadata)
     return Artifact(metadata, hashlib.sha256(content).hexdigest(), cut(model, metadata))
 
 

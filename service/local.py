@@ -12,6 +12,7 @@ from service.access import ApiKey, Gate
 from service.backend import FrontHooks
 from service.calibration import Calibration
 from service.engine import Engine, Network
+from service.errors import ArtifactError
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics, ModelMetrics
 from service.model import Model
@@ -141,7 +142,14 @@ class EngineSide:
     def _opened(self, variant: Variant) -> Model:
         """Open its stages and make it known to the engine, cold."""
         settings, metadata, sizes = self.settings, variant.metadata, batch_sizes(self.settings.max_batch)
-        stages = open_stages(variant.read(), self.source.device, settings.threads, sizes, settings.cuda_graphs)
+        artifact = variant.read()
+        try:
+            stages = open_stages(artifact, self.source.device, settings.threads, sizes, settings.cuda_graphs)
+        except ValueError:
+            raise
+        except Exception as error:  # onnxruntime's have no class in common
+            problem = str(error).partition("\n")[0]
+            raise ArtifactError(f"{variant.path}: onnxruntime cannot run it: {problem}") from error
         times = StageTimes(len(metadata.exits), sizes, self.delivery)
         scheduler = Scheduler(times, metadata.operating_points, max_queue=settings.max_queue)
         own = ModelMetrics(self.metrics, metadata, stages.provider, lambda: scheduler.waiting)
