@@ -21,6 +21,11 @@ $(SERVE)/installed-$(EXTRA): pyproject.toml constraints.txt
 	$(@D)/$(INSTALL) -e '.[$(EXTRA),client]'
 	touch $@
 
+.venv-ray/installed-$(EXTRA): pyproject.toml constraints.txt
+	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	$(@D)/$(INSTALL) -e '.[$(EXTRA),ray]'
+	touch $@
+
 $(DEV)/installed: pyproject.toml constraints.txt
 	rm -rf $(DEV) && $(PYTHON) -m venv $(DEV)
 	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
@@ -44,13 +49,16 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(@D)/$(INSTALL) mkdocs-material
 	touch $@
 
-.PHONY: serve demo test screenshots check docs format board proto train table table-cifar100 table-cifar100-gpu export bench bench-gpu bench-peers lock
+.PHONY: serve demo ray test screenshots check docs format board proto train table table-cifar100 table-cifar100-gpu export bench bench-gpu bench-peers lock
 
 serve: $(SERVE)/installed-$(EXTRA)  ## serve the embedded models; ARGS='--port 9000' passes flags, EXTRA=gpu uses a GPU
 	$(SERVE)/bin/python -m service $(ARGS)
 
 demo: .venv-demo/installed-$(EXTRA)  ## a day's load in a minute: depth gives way to load, and comes back
 	.venv-demo/bin/python -m benchmarks.demo $(ARGS)
+
+ray: .venv-ray/installed-$(EXTRA)  ## replicas of the server under Ray Serve, on this machine; ARGS='--replicas 2' has so many
+	.venv-ray/bin/python -m deploy.ray $(ARGS)
 
 # What clients see is tested once more with fronts in processes of their own. All tests together are held to the share of
 # the server's branches that they reach (pyproject.toml).

@@ -4,6 +4,7 @@ The server's engine and the simulator drive this same class. With one model it i
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 from service import policy
@@ -51,6 +52,15 @@ class Arbiter:
     @property
     def idle(self) -> bool:
         return all(scheduler.idle for scheduler in self.schedulers.values())
+
+    def work_before(self, deadline: float, now: float) -> float:
+        """Predicted seconds of what is due before a job that comes now: until the engine is free, and at every stage
+        for which somebody waits.
+        """
+        work = max(self.busy_until - now, 0.0)
+        for scheduler in self.schedulers.values():
+            work += sum(bisect_right(due_times, deadline) * each for due_times, each in scheduler.work(now))
+        return work
 
     def admit(self, jobs: Sequence[Job], now: float) -> None:
         """Jobs of one model and one deadline, all or none. Raises QueueFull, or Overloaded where exit 1 would be late

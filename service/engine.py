@@ -65,6 +65,11 @@ class Engine:
         """After its last job: forget a model. The future is done when its memory is free."""
         return self._between_batches(self._removal(model))
 
+    def work_before(self, deadline: float) -> float:
+        """Predicted seconds of what is due before a job that comes now."""
+        with self._changed:
+            return self.arbiter.work_before(deadline, self.clock())
+
     def submit(self, *jobs: Job) -> None:
         """Admit jobs of one model and one deadline, all or none. Raises QueueFull or Overloaded, or NotReady once
         closed.

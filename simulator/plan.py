@@ -166,7 +166,7 @@ def measured(asked: Plan, served: Artifact, point: OperatingPoint) -> Recording:
     flags |= {"max-batch": asked.max_batch, "max-queue": asked.max_queue}
     with Server(*(text for name, value in flags.items() for text in (f"--{name}", str(value)))) as server:
         many = [contents[number % len(contents)] for number in range(REQUESTS)]
-        outside = outside_the_stages(server, many)
+        outside = outside_the_stages(server.url, many)
         deepest = sum(float(np.median(stage[1])) for stage in seconds)
         front = front_costs(server, contents, patience=max(0.05, 4 * (deepest + float(np.median(outside)))))
     known = confidences.astype(float).tolist()

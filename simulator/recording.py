@@ -146,10 +146,10 @@ def front_costs(server: Server, contents: Sequence[bytes], patience: float) -> F
     return FrontCosts(1 / rate, min(max(refusal, 0.0), 1 / rate))
 
 
-def outside_the_stages(server: Server, contents: Sequence[bytes]) -> Samples:
+def outside_the_stages(url: str, contents: Sequence[bytes]) -> Samples:
     """One client that waits for each answer: what it waits beyond the stages' own time."""
     path = "/predict?latency_budget_ms=inf"
-    ask_all(server.url, path, contents, clients=1)
-    answered = ask_all(server.url, path, contents, clients=1)
+    ask_all(url, path, contents, clients=1)
+    answered = ask_all(url, path, contents, clients=1)
     compute = np.array([answer["latency"]["compute_ms"] for answer in answered.json]) / 1000
     return np.maximum(answered.waits - compute, 0)

@@ -2,7 +2,6 @@
 
 import math
 import sys
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -157,12 +156,8 @@ class Replica:
 
     def work_before(self, deadline: float, now: float) -> float:
         """Seconds of what is due before a request that comes now, in front and engine, as far as this server knows."""
-        work = self.front.wait(deadline, now)
-        if isinstance(self.policy, Arbiter):
-            work += max(self.policy.busy_until - now, 0.0)
-            for scheduler in self.policy.schedulers.values():
-                work += sum(bisect_right(due, deadline) * each for due, each in scheduler.work(now))
-        return work
+        engine = self.policy.work_before(deadline, now) if isinstance(self.policy, Arbiter) else 0.0
+        return self.front.wait(deadline, now) + engine
 
     def _refused(self, now: float) -> None:
         self.ended()

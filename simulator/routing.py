@@ -1,9 +1,9 @@
 """Which of several servers a request goes to."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import count
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,16 @@ class Replica(Protocol):
     def work_before(self, deadline: float, now: float) -> float: ...
 
 
+Place = TypeVar("Place")
+
+
+def least_work_first(
+    places: Iterable[Place], at: Callable[[Place], Replica], deadline: float, now: float
+) -> list[Place]:
+    """Budget-aware: by how much work is due at each replica before the request. Ties keep their order."""
+    return sorted(places, key=lambda place: at(place).work_before(deadline, now))
+
+
 Choose = Callable[[float, float], int]
 """The place of a replica, for a request that is due at its first argument and comes at its second."""
 
@@ -45,7 +55,7 @@ def router(
         return one if outstanding[one] <= outstanding[other] else other
 
     def budget_aware(deadline: float, now: float) -> int:
-        return min(next(pairs), key=lambda place: replicas[place].work_before(deadline, now))
+        return least_work_first(next(pairs), replicas.__getitem__, deadline, now)[0]
 
     ways: dict[Routing, Choose] = {
         Routing.RANDOM: lambda deadline, now: next(pairs)[0],

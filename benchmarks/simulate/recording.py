@@ -24,7 +24,7 @@ def record(
     confidences, right = answers(stages, served, inputs, pictures.labels)
     seconds = stage_seconds(stages, inputs, sizes, len(served.metadata.exits))
     with Server("--model", str(model), "--threads", str(threads), "--device", device) as server:
-        outside = outside_the_stages(server, pictures.pngs[:REQUESTS])
+        outside = outside_the_stages(server.url, pictures.pngs[:REQUESTS])
     return Recording(confidences, right, seconds, outside, between_runs(served, stages, inputs[:REQUESTS]))
 
 

@@ -33,9 +33,11 @@ def running(*command: str | Path) -> Iterator[None]:
             process.terminate()
 
 
-def eventually(ask: Callable[[], Answer], expected: Callable[[Answer], object] = bool) -> Answer:
+def eventually(
+    ask: Callable[[], Answer], expected: Callable[[Answer], object] = bool, patience: float = PATIENCE
+) -> Answer:
     """The first answer that is as expected; a program that does not listen yet is asked again."""
-    pause, answer, until = threading.Event(), None, time.monotonic() + PATIENCE
+    pause, answer, until = threading.Event(), None, time.monotonic() + patience
     while time.monotonic() < until:
         try:
             answer = ask()
@@ -45,4 +47,4 @@ def eventually(ask: Callable[[], Answer], expected: Callable[[Answer], object] =
             if expected(answer):
                 return answer
         pause.wait(0.2)
-    raise AssertionError(f"not within {PATIENCE} s; the last answer was {answer}")
+    raise AssertionError(f"not within {patience:g} s; the last answer was {answer}")

@@ -268,3 +268,15 @@ def test_a_model_that_is_overloaded_five_times_takes_nothing_from_another(
 ) -> None:
     result = beside(recording(0, *own), budget, recording(1, *other), 5, its_budget)
     assert np.mean(result.latency <= result.budget) >= 0.99
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B]), st.integers(50, 90)), max_size=8), st.integers(40, 100))
+def test_work_before_a_job_is_what_runs_until_its_turn(waiting: list[tuple[ModelId, int]], deadline: int) -> None:
+    alone: Seconds = [[1.0, 2.0, 4.0]] * EXITS  # a second of each, however many run together
+    arbiter = device(alone, alone).arbiter
+    for model, due in waiting:
+        arbiter.admit([job(model, float(due))], 0.0)
+    before = sum(due <= deadline for _, due in waiting)
+    assert arbiter.work_before(float(deadline), 0.0) == pytest.approx(before)
+    arbiter.busy_until = 7.0
+    assert arbiter.work_before(float(deadline), 3.0) == pytest.approx(before + 4.0)

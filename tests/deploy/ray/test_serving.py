@@ -1,0 +1,139 @@
+"""Two replicas under a real Ray on this machine, asked over HTTP."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks import INT8_MODEL
+from benchmarks.ray.server import PATIENCE, Ray
+from benchmarks.server import Server
+from tests.deploy.processes import ROOT, eventually
+from tests.deploy.ray.asking import asking
+
+SAMPLES = [path for path in sorted((ROOT / "service/playground/samples").iterdir()) if path.suffix in (".png", ".jpg")]
+ENDLESS = "/predict?latency_budget_ms=inf&top_k=3"
+CLIENTS = 4
+SHIPPED = ROOT / "deploy" / "ray" / "config.yaml"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Ray is tested on Linux")
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Ray]:
+    with Ray("--replicas", "2", "--cpus", "3", "--model", str(INT8_MODEL)) as running:
+        yield running
+
+
+def predict(client: httpx.Client, picture: bytes, path: str = ENDLESS) -> Any:
+    return client.post(path, content=picture).raise_for_status().json()
+
+
+def samples(client: httpx.Client) -> list[tuple[str, dict[str, str], float]]:
+    """Of /metrics."""
+    families = text_string_to_metric_families(client.get("/metrics").raise_for_status().text)
+    return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
+
+
+def replicas(client: httpx.Client) -> set[str]:
+    return {labels["replica"] for name, labels, _ in samples(client) if name == "anytime_ready"}
+
+
+def test_answers_are_those_of_one_process(served: Ray, server: Server) -> None:
+    for path in SAMPLES:
+        for _ in range(4):  # whichever replica it is
+            here, there = (predict(each, path.read_bytes()) for each in (served.client, server.client))
+            for answer in (here, there):
+                del answer["latency"]
+            assert here == there
+
+
+def test_what_is_served_is_told_as_by_one_process(served: Ray, server: Server) -> None:
+    for path in ("/models", "/v2", "/v2/models/fashion-mnist"):
+        assert served.client.get(path).json() == server.client.get(path).json()
+    assert served.client.get("/health/ready").json() == {"ready": True}
+
+
+def test_a_budget_counts_from_its_arrival_at_rays_proxy(served: Ray) -> None:
+    picture = SAMPLES[0].read_bytes()
+    refused = served.client.post("/predict?latency_budget_ms=0.001", content=picture)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "budget_too_small")
+    a_while_ago = {"X-Request-Start": f"t={time.time() - 5:.3f}"}
+    answer = served.client.post("/predict?latency_budget_ms=90000", content=picture, headers=a_while_ago).json()
+    assert 5_000 <= answer["latency"]["spent_ms"] < 90_000
+    assert answer["latency"]["budget_ms"] == 90_000
+
+
+def test_a_stream_comes_exit_by_exit(served: Ray) -> None:
+    path = "/predict/stream?latency_budget_ms=60000&confidence_threshold=1"
+    with served.client.stream("POST", path, content=SAMPLES[0].read_bytes()) as response:
+        lines = [line for line in response.iter_lines() if line.startswith("data: ")]
+    events = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert [event["exit"]["number"] for event in events] == [1, 2, 3, 4]
+    assert [event["final"] for event in events] == [False, False, False, True]
+
+
+def test_each_answer_has_one_request_id(served: Ray) -> None:
+    answer = served.client.post(ENDLESS, content=SAMPLES[0].read_bytes(), headers={"X-Request-ID": "mine"})
+    assert answer.headers.get_list("X-Request-ID") == ["mine"]
+
+
+def test_metrics_are_those_of_all_replicas(served: Ray) -> None:
+    def answered() -> float:
+        return sum(value for name, _, value in samples(served.client) if name == "anytime_exits_total")
+
+    before = answered()
+    for _ in range(10):
+        predict(served.client, SAMPLES[0].read_bytes())
+    assert answered() == before + 10
+    assert len(replicas(served.client)) == 2
+
+
+def test_a_replica_that_is_killed_takes_only_its_own_requests_with_it(served: Ray) -> None:
+    before = set(served.replicas)
+    assert len(before) == 2
+    killed = min(before)
+    with asking(served.url, SAMPLES[0].read_bytes(), CLIENTS) as counts:
+        eventually(lambda: counts["200"], lambda answered: answered >= 20, PATIENCE)
+        os.kill(killed, signal.SIGKILL)
+        at_the_kill = counts["200"]
+        eventually(lambda: counts["200"] - at_the_kill, lambda since: since >= 50, PATIENCE)
+        lost = counts.total() - counts["200"]
+    assert lost <= CLIENTS  # no more were on it at a time
+    eventually(lambda: set(served.replicas), lambda now: len(now) == 2 and killed not in now, PATIENCE)
+    eventually(lambda: replicas(served.client), lambda now: len(now) == 2, PATIENCE)
+
+
+def test_sigterm_lets_all_who_were_admitted_have_their_answer(served: Ray) -> None:
+    with asking(served.url, SAMPLES[0].read_bytes(), CLIENTS) as counts:
+        eventually(lambda: counts["200"], lambda answered: answered >= 20, PATIENCE)
+        served.terminate()
+        assert served.process.wait(timeout=120) == 0
+    told = {status for status in counts if status not in ("200", "404", "500", "503")}
+    assert told <= {"ConnectError"}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [("{port: 1}", "port is no setting of a replica"), ("{no_such: 1}", "no_such is no setting")],
+)
+def test_an_impossible_setting_is_told_before_ray_starts(args: str, said: str, tmp_path: Path) -> None:
+    shipped = SHIPPED.read_text()
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        re.sub(r"args:\n.*?\n    deployments", f"args: {args}\n    deployments", shipped, flags=re.DOTALL)
+    )
+    command = [sys.executable, "-m", "deploy.ray", str(config)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1
+    assert said in ended.stderr
