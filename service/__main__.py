@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -125,8 +125,12 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # all that is here stays: to look through it for garbage would hold up requests for tens of ms
     server = DrainingServer(configuration(settings, app), app, settings.drain_delay_ms / 1000)
-    with suppress(SystemExit):  # uvicorn's, where it cannot start, has another status
+    try:
         server.run(sockets)
+    except SystemExit as exit_:
+        if isinstance(exit_.code, str):
+            raise
+        # uvicorn's, where it cannot start, has another status
     leave(int(app.state.lifecycle.failed or not server.started))
 
 

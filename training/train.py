@@ -13,7 +13,7 @@ from training.backbones.cifar import CIFAR
 from training.board import Board, check_installed
 from training.checkpoint import Checkpoint, furthest, open_choices, resumable
 from training.config import IN_FILES, TrainConfig
-from training.devices import set_up
+from training.devices import leads, set_up
 from training.evaluate import accuracies, answers
 from training.learner import Learner, make_loss
 from training.manifest import Origin, check_shared
@@ -40,7 +40,7 @@ def train(config: TrainConfig) -> Checkpoint:
     leader = fabric.is_global_zero
     before = furthest(resumable(path, config), fabric)
     if before is not None and before.results:
-        if leader:
+        if leads():
             print(f"{path} is finished")
         return before
     if leader:
