@@ -5,6 +5,7 @@ SERVE := .venv
 DEV := .venv-dev
 PEERS := mosec litserve bentoml ray pytriton
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+FRESH = rm -rf $(@D) && $(PYTHON) -m venv $(@D)
 ARGS ?=
 SEEN := tests/service/v2 $(patsubst %,tests/service/test_%.py,identity keys limits routes stream)
 METHODS ?= plain,deep-supervision,self-distillation-without-hint,self-distillation,self-distillation-gradient-equilibrium,self-distillation-ensemble
@@ -12,23 +13,19 @@ METHODS_GPU ?= plain,deep-supervision,self-distillation,deep-mutual-learning
 METHODS_CIFAR100 ?= deep-supervision,deep-mutual-learning,plain,self-distillation,mutual,deep-supervision-label-smoothing,mutual-strided-first-head
 
 $(SERVE)/installed-$(EXTRA): pyproject.toml constraints.txt
-	rm -rf $(SERVE) && $(PYTHON) -m venv $(SERVE)
-	$(SERVE)/$(INSTALL) -e '.[$(EXTRA)]'
+	$(FRESH) && $(@D)/$(INSTALL) -e '.[$(EXTRA)]'
 	touch $@
 
 .venv-demo/installed-$(EXTRA): pyproject.toml constraints.txt
-	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
-	$(@D)/$(INSTALL) -e '.[$(EXTRA),client]'
+	$(FRESH) && $(@D)/$(INSTALL) -e '.[$(EXTRA),client]'
 	touch $@
 
 .venv-ray/installed-$(EXTRA): pyproject.toml constraints.txt
-	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
-	$(@D)/$(INSTALL) -e '.[$(EXTRA),ray]'
+	$(FRESH) && $(@D)/$(INSTALL) -e '.[$(EXTRA),ray]'
 	touch $@
 
 $(DEV)/installed: pyproject.toml constraints.txt
-	rm -rf $(DEV) && $(PYTHON) -m venv $(DEV)
-	$(DEV)/$(INSTALL) -e '.[cpu,train,dev]'
+	$(FRESH) && $(@D)/$(INSTALL) -e '.[cpu,train,dev]'
 	touch $@
 
 # KServe's clients are tested in a layer over that one, with the older versions of some packages that they need.
@@ -40,13 +37,11 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 .venv-gpu/installed: pyproject.toml constraints.txt
-	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
-	$(@D)/$(INSTALL) -e '.[gpu,train,client]'
+	$(FRESH) && $(@D)/$(INSTALL) -e '.[gpu,train,client]'
 	touch $@
 
 .venv-docs/installed: pyproject.toml constraints.txt
-	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
-	$(@D)/$(INSTALL) mkdocs-material
+	$(FRESH) && $(@D)/$(INSTALL) mkdocs-material
 	touch $@
 
 .PHONY: serve demo ray test screenshots check docs format board proto train table table-cifar100 table-cifar100-gpu export bench bench-gpu bench-peers lock

@@ -117,19 +117,13 @@ def parts(settings: HostSettings, heavy: Path) -> list[Part]:
         ]
     early = [*shown, "--batches", str(settings.batches), "--model", str(settings.model)]
     found.append(Part("early_exit", "operating_points", early))
-    found += [
-        Part(f"http_{count}_fronts", "http", [*shown, *asking, "--models", str(settings.model), *fronts(count)])
-        for count in settings.front_workers
-    ]
+    http = [*shown, *asking, "--models", str(settings.model), "--front-workers"]
+    found += [Part(f"http_{count}_fronts", "http", [*http, str(count)]) for count in settings.front_workers]
     heavy_http = [*on, *asking, "--models", str(heavy), "--images", str(settings.images)]
     found.append(Part("http_heavy", "http", heavy_http, 2))
     overload = [*on, "--model", str(heavy), "--images", str(settings.images), "--seconds", str(settings.seconds)]
     found.append(Part("overload", "overload", overload, 5))
     return found
-
-
-def fronts(count: int) -> list[str]:
-    return ["--front-workers", str(count)]
 
 
 def asked(there: Sequence[Part], names: Sequence[str]) -> list[Part]:

@@ -67,7 +67,7 @@ class DrainingServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        self.loop.add_signal_handler(signal.SIGHUP, self.app.state.look_again)
+        self.loop.add_signal_handler(signal.SIGHUP, self.app.state.backend.look_again)
         with super().capture_signals():
             yield
 

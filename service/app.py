@@ -43,7 +43,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
 
     backend = InProcess(settings, on_failure)
     app = front_app(settings, backend)
-    app.state.backend, app.state.look_again = backend, backend.look_again
+    app.state.backend = backend
     return app
 
 

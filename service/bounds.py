@@ -11,6 +11,8 @@ MOST_NODES = 10_000
 MOST_NUMBERS = 2**26
 """In all that the nodes make of one image: three times those of a ResNet-152 at 224×224."""
 STANDARD = ("", "ai.onnx")
+MOST_SIZES = 64
+"""Numbers in a tensor that may say how large another one is."""
 
 
 def check_bounds(model: onnx.ModelProto) -> None:
@@ -28,8 +30,9 @@ def check_bounds(model: onnx.ModelProto) -> None:
     for tensor in tensors(model.graph):
         if uses_external_data(tensor):
             raise ValueError(f"tensor {tensor.name!r} is in another file")
-    inferred(model)  # raises for what the file says of itself and does not hold
-    one, two = numbers(model, 1), numbers(model, 2)
+    sizes = without_weights(model)
+    inferred(sizes)  # raises for what the file says of itself and does not hold
+    one, two = numbers(sizes, 1), numbers(sizes, 2)
     if sum(one.values()) > MOST_NUMBERS:
         largest = max(one, key=lambda name: one[name])
         raise ValueError(
@@ -51,17 +54,25 @@ def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
                 yield from (sparse.values, sparse.indices)
 
 
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy for what sizes follow from, which is never a large tensor's content."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in copy.graph.initializer:
+        if math.prod(tensor.dims) > MOST_SIZES:
+            tensor.ClearField("raw_data")
+    return copy
+
+
 def numbers(model: onnx.ModelProto, images: int) -> dict[str, int]:
     """How many each tensor has that the nodes make of so many images. Raises ValueError where that cannot be told from
-    the operators: what the file says of it is not believed.
+    the operators: what the file says of it is not believed, and forgotten.
     """
-    asked = onnx.ModelProto()
-    asked.CopyFrom(model)
-    del asked.graph.value_info[:]
-    for output in asked.graph.output:
+    del model.graph.value_info[:]
+    for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
-    asked.graph.input[0].type.tensor_type.shape.dim[0].dim_value = images
-    graph = inferred(asked)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = images
+    graph = inferred(model)
     known = {value.name: value for value in (*graph.value_info, *graph.output)}
     return {name: size(name, known.get(name)) for node in graph.node for name in node.output if name}
 

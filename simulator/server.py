@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,12 @@ class Server:
         _, rest = self.process.communicate(timeout=30)
         self.log.append(rest)
         return self.process.returncode
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
 
 
 def with_children(pid: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ from anytime_client.load import arrivals
 from anytime_client.load.targets import Target
 from benchmarks.drive import Pictures, drive
 from benchmarks.peers.targets import PEERS
+from simulator.server import free_port
 
 ENVIRONMENTS = Path(".venv-peers")
 READY_WITHIN = 120
@@ -48,13 +48,6 @@ def peer_server(name: str, model: Path, max_batch: int, pictures: Pictures) -> I
             yield target
         finally:
             stop(process)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def answers(target: Target, process: subprocess.Popen[bytes], pictures: Pictures) -> bool:

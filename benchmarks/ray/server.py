@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import Self
 
 import httpx
 
-from simulator.server import cpu_seconds
+from simulator.server import cpu_seconds, free_port
 
 PATIENCE = 300.0
 """Seconds for Ray to start."""
@@ -112,12 +111,6 @@ class Ray:
     def cpu_seconds(self) -> float:
         """Processor time of all of them so far."""
         return sum(map(cpu_seconds, self.processes))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def descendants(pid: int) -> list[int]:

@@ -32,6 +32,10 @@ class FrontProcess:
     limits: int
     inherited: frozenset[int]
 
+    @property
+    def alive(self) -> bool:
+        return self.process.returncode is None
+
     def begin(self, settings: Settings, fronts: int, place: int, sockets: Sequence[int]) -> None:
         """Be the front at `place`, which listens on these `sockets`."""
         others = self.inherited.difference(sockets)

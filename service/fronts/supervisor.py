@@ -23,7 +23,6 @@ REFRESH = 0.25
 PAUSE = 1.0
 """Seconds before a front is started again that has not even come to listen."""
 
-
 logger = logging.getLogger("uvicorn.error")
 
 
@@ -148,14 +147,14 @@ class Fronts:
     async def _take(self) -> FrontProcess:
         """The spare, or else a new one. Raises OSError."""
         spare, self._spare = self._spare, None
-        if spare is not None and spare.process.returncode is None:
+        if spare is not None and spare.alive:
             return spare
         return await spawn(self._sockets, self._limits.descriptor)
 
     async def _keep_spare(self) -> None:
         """One more process: a front that has died is replaced at once, whatever else the cores have to do."""
-        spare = self._spare
-        if (spare is None or spare.process.returncode is not None) and self._listening == len(self._listeners):
+        there = self._spare is not None and self._spare.alive
+        if not there and self._listening == len(self._listeners):
             with suppress(OSError):  # as where there are too many files; it is tried again
                 self._spare = await spawn(self._sockets, self._limits.descriptor)
 

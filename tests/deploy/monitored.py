@@ -12,7 +12,8 @@ import httpx
 
 from benchmarks import INT8_MODEL
 from benchmarks.server import Server
-from tests.deploy.processes import ROOT, eventually, free_port, running
+from simulator.server import free_port
+from tests.deploy.processes import ROOT, eventually, running
 
 FASTER = {"m": "s", "h": "m"}
 

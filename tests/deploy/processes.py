@@ -1,6 +1,5 @@
 """Programs beside the server: started for a test, asked until they answer as expected, and ended."""
 
-import socket
 import subprocess
 import threading
 import time
@@ -16,12 +15,6 @@ PATIENCE = 90
 ROOT = Path(__file__).parents[2]
 
 Answer = TypeVar("Answer")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from benchmarks.server import Server
-from tests.deploy.processes import ROOT, eventually, free_port, running
+from simulator.server import free_port
+from tests.deploy.processes import ROOT, eventually, running
 
 EDGE = ROOT / "deploy" / "edge"
 PICTURE = ROOT / "tests" / "data" / "ankle-boot.png"

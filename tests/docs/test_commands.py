@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,8 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+
+from simulator.server import free_port
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -137,12 +138,6 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     reader = Reader(folder, ports, os.environ | given)
     yield reader
     reader.leave()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")

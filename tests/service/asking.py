@@ -2,7 +2,8 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.server import Server
 from service.protocols.schemas import Prediction
 from service.settings import Settings
+from simulator.server import STARTED
 
 NO_LIMIT = {"latency_budget_ms": "inf"}
 BODY_LIMIT: int = Settings.model_fields["max_body_bytes"].default
@@ -44,3 +46,16 @@ def samples(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], floa
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def gone(process: int) -> bool:
+    """It has ended, whoever has still to wait for it."""
+    try:
+        return ") Z " in Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return True
+
+
+def address(lines: Iterable[str]) -> str:
+    """Where a server listens, by the lines that it logs, read so far."""
+    return next(found[1] for line in lines if (found := STARTED.search(line)))

@@ -6,7 +6,6 @@ import itertools
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,8 +23,8 @@ from benchmarks.replacing import write
 from benchmarks.server import Server
 from service.errors import RequestError
 from service.jobs import Job, Outcome
-from simulator.server import STARTED, with_children
-from tests.service.asking import NO_LIMIT, ask, png, until
+from simulator.server import free_port, with_children
+from tests.service.asking import NO_LIMIT, address, ask, gone, png, until
 from tests.service.recorded import Bench, FakeStages, Images, job, reply
 
 WORKERS = pytest.mark.parametrize("workers", ["0", "2"])
@@ -100,11 +99,9 @@ def test_a_clock_that_is_set_back_changes_nothing(pngs: list[bytes]) -> None:
 
 @WORKERS
 def test_a_log_that_cannot_be_written_stops_nobody(pngs: list[bytes], workers: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = str(free_port())
     with open("/dev/full", "w") as full:
-        flags = (*MODEL, "--port", str(port), "--access-log", "--front-workers", workers)
+        flags = (*MODEL, "--port", port, "--access-log", "--front-workers", workers)
         with subprocess.Popen([sys.executable, "-m", "service", *flags], stdout=full, stderr=full) as process:
             url = f"http://127.0.0.1:{port}"
             until(lambda: ready(url))
@@ -171,13 +168,6 @@ def test_signals_at_any_moment_of_the_start(moment: str | None, end: signal.Sign
     until(lambda: all(map(gone, children)))
 
 
-def gone(pid: int) -> bool:
-    try:
-        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return True
-
-
 @contextlib.contextmanager
 def started(*command: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
     """A process of Python, and the lines that it logs."""
@@ -187,10 +177,6 @@ def started(*command: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[str
             yield process, iter(process.stderr)
         finally:
             process.kill()
-
-
-def address(lines: Iterator[str]) -> str:
-    return next(found[1] for line in lines if (found := STARTED.search(line)))
 
 
 def ready(url: str) -> bool:

@@ -1,7 +1,6 @@
 """A real server of two fronts, each a process, and the engine's process."""
 
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -26,8 +25,7 @@ from benchmarks import INT8_MODEL
 from benchmarks.replacing import write
 from benchmarks.server import Server
 from service.protocols.schemas import Prediction
-from simulator.server import STARTED
-from tests.service.asking import NO_LIMIT, PATIENCE, ask, samples, until
+from tests.service.asking import NO_LIMIT, PATIENCE, address, ask, gone, samples, until
 
 NAME = "fashion-mnist"
 MODEL = frozenset({("model", NAME)})
@@ -37,13 +35,6 @@ TO_THE_END = "latency_budget_ms=inf&confidence_threshold=1"
 def fronts(server: Server) -> list[int]:
     """The processes that the engine's process has started: the fronts, and after a while a spare."""
     return server.processes[1:]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return True
 
 
 def total(server: Server, metric: str) -> float:
@@ -237,8 +228,7 @@ def test_a_server_whose_engine_fails_tells_everybody_and_ends(
     command = [sys.executable, "-c", code, "--model", str(INT8_MODEL), *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        (url,) = itertools.islice((found[1] for line in process.stderr if (found := STARTED.search(line))), 1)
-        answer = httpx.post(f"{url}/predict", content=pngs[0], params=NO_LIMIT, timeout=PATIENCE)
+        answer = httpx.post(f"{address(process.stderr)}/predict", content=pngs[0], params=NO_LIMIT, timeout=PATIENCE)
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "engine_failed")
         assert told in process.stderr.read()
     assert process.returncode == 1

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from benchmarks.server import Server
-from tests.service.asking import NO_LIMIT, until
-from tests.service.fronts.test_fronts import connected_to_each, fronts, gone
+from tests.service.asking import NO_LIMIT, gone, until
+from tests.service.fronts.test_fronts import connected_to_each, fronts
 from tests.service.test_clients import BOOT, post, wire
 
 KEYS = """
