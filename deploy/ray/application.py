@@ -1,5 +1,6 @@
 """The server as an application of Ray Serve: every replica answers with what `create_app` builds."""
 
+import logging.config
 import math
 import sys
 import time
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deploy.ray.exposition import joined
 from deploy.ray.outstanding import EACH
 from deploy.ray.scaling import Counts
+from service import logs
 from service.__main__ import SWITCH_INTERVAL
 from service.app import create_app
 from service.protocols.account import REQUEST_ID
@@ -28,9 +30,9 @@ from service.settings import Settings
 CONNECTIONS = {
     "host", "port", "front_workers", "grpc_port", "forwarded_allow_ips", "drain_delay_ms", "shutdown_timeout_ms",
     "max_connections", "max_connections_per_address", "max_head_bytes", "head_timeout_ms", "idle_timeout_ms",
-    "body_timeout_ms", "answer_timeout_ms", "min_rate", "max_buffered_bytes", "grpc_idle_timeout_ms", "log_format",
+    "body_timeout_ms", "answer_timeout_ms", "min_rate", "max_buffered_bytes", "grpc_idle_timeout_ms",
 }  # fmt: skip
-"""Settings of what Ray does here: listening, connections, processes, the log."""
+"""Settings of what Ray does here: listening, connections, processes."""
 PATIENCE = 5.0
 """Seconds for which metrics wait for a replica."""
 
@@ -52,6 +54,7 @@ class Replica:
     def __init__(self, args: dict[str, Any]) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL)
         self.settings = settings_of(args)
+        logging.config.dictConfig(logs.configuration(self.settings.log_format))
         self.server = create_app(self.settings)
         self.backend = self.server.state.backend
         self.counted_for_scaling = self.counted_for_routing = self.counts()
