@@ -4,10 +4,10 @@ log, and of those whom it sends away; each in a closed loop of 8 clients.
 `python -m benchmarks.access [FLAGS OF THE SERVER]`
 """
 
+import argparse
 import asyncio
 import contextlib
 import statistics
-import sys
 import tempfile
 import threading
 from dataclasses import replace
@@ -24,12 +24,12 @@ KEYS = "alice:known\nbob:limited rate=1000000 burst=1000000 concurrency=1000\nca
 
 
 def main() -> None:
+    _, flags = argparse.ArgumentParser(description=__doc__, allow_abbrev=False).parse_known_args()
     contents = images.pngs(images.fashion_mnist(), 200)
     costs: dict[str, list[float]] = {}
     with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys, contextlib.ExitStack() as running:
         keys.write(KEYS)
         keys.flush()
-        flags = sys.argv[1:]
         plain = running.enter_context(Server(*flags))
         guarded = running.enter_context(Server("--api-keys-file", keys.name, *flags))
         logging = running.enter_context(Server("--access-log", *flags))

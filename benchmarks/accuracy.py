@@ -1,5 +1,6 @@
 """The 10,000 test images over HTTP, against the same artifact run offline with the same policy."""
 
+import argparse
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from training.progress import doing
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     served = artifact.load(INT8_MODEL)
     test = images.fashion_mnist()
     contents, labels = images.pngs(test), test.labels.numpy()

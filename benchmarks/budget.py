@@ -1,5 +1,6 @@
 """What a latency budget between the time of exit 1 and that of the last exit does to the answers."""
 
+import argparse
 import statistics
 from collections import Counter
 from typing import Any
@@ -14,6 +15,7 @@ STEPS = 5
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     contents = images.pngs(images.fashion_mnist(), IMAGES)
     # One thread, so that the exits lie well apart; no exit is ever confident enough.
     with Server("--threads", "1") as server:

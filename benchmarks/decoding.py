@@ -4,6 +4,7 @@
 turn, for a network that wants 32×32 and one that wants 224×224.
 """
 
+import argparse
 import io
 import statistics
 import time
@@ -33,6 +34,7 @@ OTHERS = {
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     figures: dict[str, object] = {}
     for name, size in bar(PHOTOS.items(), "sizes of photos"):
         content = encoded(photo(size), "JPEG", {"quality": 90})

@@ -5,7 +5,7 @@ closed loop, which is measured again before each run, for machines change their 
 run, with what its closed loop took per answer, and with the processor time of a refusal in all of them.
 """
 
-import sys
+import argparse
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -37,10 +37,13 @@ LATE = 0.005
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model", type=Path, default=INT8_MODEL)
+    asked, flags = parser.parse_known_args()
     pictures, rng = images.pictures(), np.random.default_rng(0)
     rows: dict[str, dict[str, Any]] = {}
     schedules: dict[str, Times] = {}
-    with Server(*sys.argv[1:]) as server:
+    with Server("--model", str(asked.model), *flags) as server:
         target = anytime(server.url, BUDGET)
         for name, schedule in bar(loads(rng).items(), "loads"):
             capacity = closed(server, pictures)
@@ -48,7 +51,7 @@ def main() -> None:
             cpu, result = spent(server, partial(drive, target, schedules[name], pictures, BUDGET))
             rows[name] = figures(result, cpu, capacity)
     costs = cost_of_refusal(rows.values())
-    simulate(rows, schedules, pictures, costs["refusal_us"] / 1e6)
+    simulate(asked.model, rows, schedules, pictures, costs["refusal_us"] / 1e6)
     print(f"{tables.loads(rows)}\n")
     best = max(row["goodput_of_closed_loop"] for row in rows.values())
     for name, row in rows.items():
@@ -95,11 +98,10 @@ def figures(result: Judged, cpu: float, capacity: float) -> dict[str, Any]:
 
 
 def simulate(
-    rows: Mapping[str, dict[str, Any]], schedules: Mapping[str, Times], pictures: Pictures, refusal: float
+    model: Path, rows: Mapping[str, dict[str, Any]], schedules: Mapping[str, Times], pictures: Pictures, refusal: float
 ) -> None:
     """Put what the simulator makes of each schedule beside what was measured."""
-    flags, settings = sys.argv[1:], Settings(_cli_parse_args=False)
-    model = Path(flags[flags.index("--model") + 1]) if "--model" in flags else INT8_MODEL
+    settings = Settings(_cli_parse_args=False)
     served = Served.of(model, pictures, settings.max_batch)
     for name, row in rows.items():
         behind = served.behind(FrontCosts(1 / row["closed_loop_per_second"], max(refusal, 0.0)))

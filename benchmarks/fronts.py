@@ -5,7 +5,7 @@ client waits.
 as the client.
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -27,7 +27,9 @@ PATH = "/predict?latency_budget_ms=inf"
 
 
 def main() -> None:
-    counts = [int(each) for each in sys.argv[1:]] or COUNTS
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("fronts", type=int, nargs="*", default=COUNTS)
+    counts = parser.parse_args().fronts
     pngs = images.pictures().pngs
     runs: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
     for _ in range(REPEATS):

@@ -3,7 +3,7 @@ the engine to its limit before HTTP: every channel twice, and half of its weight
 arXiv:1511.05641).
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,11 @@ from export import artifact
 
 
 def main() -> None:
-    """`python -m benchmarks.heavier OUT.onnx [SOURCE.onnx]`"""
-    widened(*map(Path, sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("source", type=Path, nargs="?", default=FP32_MODEL)
+    asked = parser.parse_args()
+    widened(asked.out, asked.source)
 
 
 def widened(out: Path, source: Path = FP32_MODEL, *, times: int = 1) -> Path:

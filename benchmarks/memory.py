@@ -4,9 +4,9 @@
 time, and so the batches, and how deep they go.
 """
 
+import argparse
 import io
 import itertools
-import sys
 import time
 from pathlib import Path
 
@@ -32,9 +32,11 @@ LARGE_EVERY = 250
 
 
 def main() -> None:
-    last = int(sys.argv[1]) if sys.argv[1:] else LAST
-    if last % FIRST or last == 0:
-        sys.exit(f"error: {last} requests are not a multiple of {FIRST}")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("requests", type=int, nargs="?", default=LAST)
+    last = parser.parse_args().requests
+    if last % FIRST or last <= 0:
+        parser.error(f"{last} requests are not a multiple of {FIRST}")
     small, large = images.pictures(1000).pngs, larger()
     with Server("--max-queue", "1024") as server:
         sizes, start = {}, time.perf_counter()

@@ -4,8 +4,8 @@
 int8, which is exported first unless it is given.
 """
 
+import argparse
 import statistics
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,10 +30,13 @@ Seconds = dict[str, float]
 
 
 def main() -> None:
-    given = [Path(argument) for argument in sys.argv[1:]]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("fp32", type=Path, nargs="?", default=FP32_MODEL)
+    parser.add_argument("int8", type=Path, nargs="?")
+    asked = parser.parse_args()
     with TemporaryDirectory() as folder:
-        fp32 = given[0] if given else FP32_MODEL
-        paths = {"fp32": fp32, "int8": given[1] if given[1:] else in_int8(fp32, Path(folder))}
+        fp32 = asked.fp32
+        paths = {"fp32": fp32, "int8": asked.int8 or in_int8(fp32, Path(folder))}
         inputs = images.inputs(images.pngs(images.fashion_mnist(), IMAGES), artifact.load(fp32).metadata.input)
         chains = {precision: chain_against_whole(path, inputs, THREADS) for precision, path in paths.items()}
         runs = {name: run for precision, path in paths.items() for name, run in engine_runs(precision, path).items()}

@@ -7,10 +7,10 @@ frees: the median of the last few is compared with that of the first few, and th
 precision served as before, with the size before.
 """
 
+import argparse
 import json
 import shutil
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -99,7 +99,9 @@ class Clients:
 
 
 def main() -> None:
-    times = int(sys.argv[1]) if sys.argv[1:] else TIMES
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("times", type=int, nargs="?", default=TIMES)
+    times = parser.parse_args().times
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as waiting:
         path = Path(folder) / "model.onnx"
         write(path, 0)

@@ -3,10 +3,10 @@
 `python -m benchmarks.revisions BEFORE [AFTER]`, each made by `git worktree add PATH REVISION`.
 """
 
+import argparse
 import math
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 
 from benchmarks import images, report
@@ -22,7 +22,11 @@ PATH = "/predict?latency_budget_ms=inf"
 
 
 def main() -> None:
-    old, new, *_ = [*map(Path, sys.argv[1:]), Path.cwd()]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path, nargs="?", default=Path.cwd())
+    asked = parser.parse_args()
+    old, new = asked.before, asked.after
     pictures = images.pictures(REQUESTS)
     with Server(tree=old) as before, Server(tree=new) as after:
         figures = {f"{clients}_clients": compared(before, after, pictures, clients) for clients in CLIENTS}

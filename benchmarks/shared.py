@@ -5,6 +5,7 @@ load of the other one. Overloaded is the embedded network widened to four times 
 limit and not HTTP.
 """
 
+import argparse
 import asyncio
 import shutil
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ STEADY = 50
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     settings, pictures = Settings(_cli_parse_args=False), images.pictures(IMAGES)
     figures: dict[str, Any] = {}
     with TemporaryDirectory() as folder:

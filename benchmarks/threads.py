@@ -4,6 +4,7 @@ with one thread, two, … as many as there are cores, in turn in one run.
 Every number of threads has a process of its own, for onnxruntime sizes its pool once, and a server of its own.
 """
 
+import argparse
 import os
 import statistics
 from concurrent.futures import ProcessPoolExecutor
@@ -30,6 +31,7 @@ PATH = "/predict?latency_budget_ms=inf"
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     counts = range(1, len(os.sched_getaffinity(0)) + 1)
     contents = images.pngs(images.fashion_mnist(), IMAGES)
     rates: dict[str, dict[int, list[float]]] = {}

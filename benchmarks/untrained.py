@@ -4,9 +4,9 @@
 otherwise; `fp16` is for GPUs.
 """
 
-import sys
+import argparse
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import onnx
 import torch
@@ -27,9 +27,11 @@ HELD_OUT = 400
 
 
 def main() -> None:
-    out, *rest = sys.argv[1:]
-    arguments: list[Any] = rest
-    write(Path(out), *arguments)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("recipe", nargs="?", default=RECIPE)
+    parser.add_argument("precision", nargs="?", choices=get_args(Precision), default="fp32")
+    write(**vars(parser.parse_args()))
 
 
 def write(out: Path, recipe: str = RECIPE, precision: Precision = "fp32", size: int | None = None) -> None:

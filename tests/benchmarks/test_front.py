@@ -1,6 +1,5 @@
 """What the simulator foretells of a front that is overloaded, as the benchmark asks it."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ def test_every_run_is_foretold_with_what_its_own_requests_cost(
         return Served(embedded.metadata, known)
 
     monkeypatch.setattr(Served, "of", of)
-    monkeypatch.setattr(sys, "argv", ["front", "--model", "other.onnx"])
     rng = np.random.default_rng(0)
     schedules = {name: poisson(rate, 3, rng) for name, rate in (("half", 500), ("twice", 2000), ("slower", 500))}
     rows: dict[str, dict[str, Any]] = {
@@ -37,7 +35,7 @@ def test_every_run_is_foretold_with_what_its_own_requests_cost(
         "twice": {"closed_loop_per_second": 1000.0},
         "slower": {"closed_loop_per_second": 250.0},
     }
-    front.simulate(rows, schedules, Pictures([], np.array([])), refusal=0.0001)
+    front.simulate(Path("other.onnx"), rows, schedules, Pictures([], np.array([])), refusal=0.0001)
     attained = {name: row["simulated"]["attainment"] for name, row in rows.items()}
     assert asked == [Path("other.onnx")]
     assert attained["half"] == 1.0
