@@ -34,6 +34,7 @@ def test_both_files_are_the_same_but_for_the_gpu(without_gpu: dict[str, Any]) ->
     with_gpu = services("docker-compose.yml")
     server = with_gpu["anytime"]
     assert server["build"]["args"].pop("EXTRA") == "gpu"
+    assert server["environment"].pop("ANYTIME_DEVICE") == "cuda"
     [device] = server["deploy"]["resources"].pop("reservations")["devices"]
     assert device["capabilities"] == ["gpu"]
     assert without_gpu["anytime"]["build"]["args"].pop("EXTRA") == "cpu"

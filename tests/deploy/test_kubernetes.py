@@ -97,6 +97,9 @@ def test_a_pod_starts_a_server_that_is_asked_where_it_listens_and_has_time_to_dr
         assert spec["terminationGracePeriodSeconds"] * 1000 > grace
         unready = container["readinessProbe"]["periodSeconds"] * container["readinessProbe"]["failureThreshold"]
         assert settings.drain_delay_ms > unready * 1000
+        # What the server would choose by itself follows from the cores of the node.
+        assert isinstance(settings.front_workers, int)
+        assert settings.threads + settings.front_workers + 1 <= int(container["resources"]["requests"]["cpu"])
 
 
 def test_nothing_may_be_written_or_become_more_than_it_is(objects: Objects, predictor: dict[str, Any]) -> None:
