@@ -1,5 +1,5 @@
 # docker build --build-arg EXTRA=gpu .    for a host with an NVIDIA GPU; EXTRA=cpu (the default) for any other
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.11.14-slim-bookworm AS build
 ARG EXTRA=cpu
 WORKDIR /src
 RUN python -m venv --without-pip /opt/anytime
@@ -10,7 +10,7 @@ COPY service service
 RUN pip --python /opt/anytime/bin/python install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[${EXTRA}]" \
  && find /opt/anytime -depth -type d \( -name tests -o -path '*/onnx/backend/test' \) -exec rm -r {} +
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11.14-slim-bookworm
 RUN useradd --system --no-create-home --uid 10001 anytime
 COPY --from=build /opt/anytime /opt/anytime
 USER anytime

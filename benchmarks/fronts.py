@@ -17,6 +17,7 @@ from benchmarks import images, report
 from benchmarks.capacity import WARM
 from benchmarks.server import Server
 from simulator.closed import ask_all
+from training.progress import bar
 
 COUNTS = (0, 1, 2)
 REPEATS = 3
@@ -32,10 +33,8 @@ def main() -> None:
     counts = parser.parse_args().fronts
     pngs = images.pictures().pngs
     runs: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
-    for _ in range(REPEATS):
-        for count in counts:
-            runs[count].append(measured(count, pngs))
-            print(f"{count} fronts: {runs[count][-1]}")
+    for count in bar([*counts] * REPEATS, "runs"):
+        runs[count].append(measured(count, pngs))
     report.save("fronts", {"clients": CLIENTS, "runs": runs} | summary(runs))
 
 

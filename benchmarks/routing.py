@@ -19,6 +19,7 @@ from service import artifact
 from simulator.planning import Ask, Figures, Planner
 from simulator.recording import front_costs
 from simulator.routing import Routing
+from training.progress import bar, doing
 from training.report import as_markdown
 
 ONE = "one, as fast as all"
@@ -42,9 +43,10 @@ class RoutingSettings(BaseSettings):
 
 def main() -> None:
     settings = CliApp.run(RoutingSettings)
-    planner = measured(settings)
+    with doing("measuring this machine"):
+        planner = measured(settings)
     runs: dict[str, list[dict[str, Any]]] = {}
-    for replicas in settings.replicas:
+    for replicas in bar(settings.replicas, "numbers of replicas"):
         ask = Ask(
             rate=settings.load * replicas * planner.capacity(),
             budget=settings.budget_ms / 1000,

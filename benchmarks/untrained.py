@@ -19,6 +19,7 @@ from export.precision import Precision, in_precision
 from training.backbones import made_for
 from training.config import TrainConfig
 from training.network import MultiExitNetwork, build
+from training.progress import doing
 
 RECIPE = "imagenet-resnet50"
 CLASSES = 1000
@@ -31,7 +32,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("recipe", nargs="?", default=RECIPE)
     parser.add_argument("precision", nargs="?", choices=get_args(Precision), default="fp32")
-    write(**vars(parser.parse_args()))
+    asked = parser.parse_args()
+    with doing("exporting"):
+        write(**vars(asked))
 
 
 def write(out: Path, recipe: str = RECIPE, precision: Precision = "fp32", size: int | None = None) -> None:

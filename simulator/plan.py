@@ -126,8 +126,9 @@ def plan(asked: Plan) -> None:
     if asked.times:
         recording = times_file.read(asked.times, metadata)
     else:
-        console.print("measuring this machine, which should have nothing else to do", style="dim")
-        recording = measured(asked, served, point)
+        # A spinner that turns faster takes a core's time from what is measured.
+        with console.status("measuring this machine, which should have nothing else to do", refresh_per_second=1):
+            recording = measured(asked, served, point)
     if asked.save_times:
         times_file.write(asked.save_times, recording, metadata)
     planner = Planner(recording, metadata, point, asked.max_queue)

@@ -35,6 +35,7 @@ from simulator.closed import ask_all
 from simulator.recording import REQUESTS, Recording, outside_the_stages
 from simulator.replica import Load, simulate
 from simulator.routing import Routing
+from training.progress import bar, doing
 
 BUDGET = 0.05
 IMAGES = 1000
@@ -68,7 +69,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         model = heavier.widened(Path(folder, "widened.onnx"))
         last, alone, runs = measured(settings, model, pictures)
-        told = simulated(settings, model, pictures, schedules(last, settings), runs)
+        with doing("simulating"):
+            told = simulated(settings, model, pictures, schedules(last, settings), runs)
     figures = {
         "budget_ms": BUDGET * 1000,
         "replicas": settings.replicas,
@@ -87,11 +89,11 @@ def measured(
 ) -> tuple[AlwaysLast, dict[str, Any], dict[str, dict[str, Any]]]:
     """What one process answers at its last exit; of a lone client, and under load, by server."""
     alone, runs = dict[str, Any](), dict[str, dict[str, Any]]()
-    with Server("--threads", "1", "--model", str(model)) as server:
+    with doing(ONE), Server("--threads", "1", "--model", str(model)) as server:
         alone[ONE] = lone(server, pictures, settings.alone)
         last = always_last(server.url, pictures)
         runs[ONE] = loaded(server, last, pictures, settings)
-    for router in settings.routers:
+    for router in bar(settings.routers, "routers"):
         with replicas(settings, router, model) as ray:
             alone[router] = lone(ray, pictures, settings.alone)
             ask_all(ray.url, PATH, pictures.pngs[:WARM], CLIENTS)

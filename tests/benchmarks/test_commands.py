@@ -21,6 +21,18 @@ for command in commands:
 """
 
 
+SHORT_OR_TOLD_IN_LINES = {"demo", "gpu_host", "heavier"}
+
+
+def test_every_command_that_takes_its_time_says_how_far_it_is() -> None:
+    silent = {command for command in COMMANDS if "training.progress" not in source(command)}
+    assert silent == SHORT_OR_TOLD_IN_LINES
+
+
+def source(command: str) -> str:
+    return FOLDER.joinpath(*command.split(".")).with_suffix(".py").read_text()
+
+
 def test_every_command_says_how_it_is_called() -> None:
     """In a process of their own: the messages of the protocol are known by name only once in each."""
     ended = subprocess.run([sys.executable, "-c", ASK_ALL, *COMMANDS], capture_output=True, text=True, timeout=300)

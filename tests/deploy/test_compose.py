@@ -3,13 +3,17 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from deploy.grafana.board import WRITTEN
 from service.settings import Settings
 from tests.deploy.processes import ROOT
+from tests.deploy.test_board import PROVISIONING
 
 pytestmark = pytest.mark.skipif(
     shutil.which("docker-compose") is None, reason="Debian's docker-compose is not installed"
@@ -64,6 +68,30 @@ def test_what_is_mounted_exists(without_gpu: dict[str, Any]) -> None:
             source, _, mode = volume.split(":")
             assert mode == ("ro" if source.startswith("/") else "rw")
             assert not source.startswith("/") or (ROOT / source).exists(), source
+
+
+def test_grafana_finds_its_boards_and_lets_everybody_look(without_gpu: dict[str, Any]) -> None:
+    grafana = without_gpu["grafana"]
+    mounted = {target: Path(source) for source, target, _ in (volume.split(":") for volume in grafana["volumes"])}
+    assert mounted["/etc/grafana/provisioning"] == PROVISIONING
+    [boards] = yaml.safe_load((PROVISIONING / "dashboards" / "boards.yml").read_text())["providers"]
+    home = PurePosixPath(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert str(home.parent) == boards["options"]["path"]
+    assert mounted[boards["options"]["path"]] / home.name == WRITTEN
+    may = {name.removeprefix("GF_").lower(): value for name, value in grafana["environment"].items()}
+    assert (may["auth_anonymous_enabled"], may["auth_anonymous_org_role"]) == ("true", "Viewer")
+    assert (may["auth_basic_enabled"], may["auth_disable_login_form"]) == ("false", "true")
+    assert may["security_disable_initial_admin_creation"] == "true"
+
+
+def test_every_service_asks_the_others_where_they_are(without_gpu: dict[str, Any]) -> None:
+    [source] = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yml").read_text())["datasources"]
+    scraped = re.findall(r'targets: \["(.+)"\]', (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    asked = {urlsplit(source["url"]).netloc, *scraped}
+    assert asked == {"prometheus:9090", "anytime:8000", "alertmanager:9093"}
+    for address in asked:
+        name, port = address.split(":")
+        assert any(f":{port}/" in f"{published}/" for published in without_gpu[name]["ports"]), address
 
 
 def test_the_server_has_time_to_drain(without_gpu: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the Dockerfile copies is all that the server imports of this project."""
+"""What the Dockerfile begins with is pinned; what it copies is all that the server imports of this project."""
 
 import fnmatch
 import json
@@ -15,6 +15,12 @@ sys.path.insert(0, sys.argv[1])
 import service.app
 print(json.dumps({name: module.__file__ for name, module in sys.modules.items() if name in sys.argv[2:]}))
 """
+
+
+def test_the_image_is_made_from_one_pinned_version() -> None:
+    bases = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", bases[0])
 
 
 def test_the_image_has_all_packages_that_the_server_imports(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.deploy.processes import ROOT
 DEPLOY = ROOT / "deploy"
 CASES = Path(__file__).parent / "rules.yml"
 RULES = DEPLOY / "prometheus" / "rules.yml"
+METRICS = ROOT / "docs" / "metrics.md"
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Debian's prometheus")
 needs_amtool = pytest.mark.skipif(
@@ -28,6 +29,24 @@ def check(*command: str | Path) -> None:
 
 def alerts() -> list[dict[str, dict[str, str]]]:
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule]
+
+
+def promql(page: Path) -> list[str]:
+    """Expressions that a page of the documentation tells."""
+    return re.findall(r"^```promql\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_the_documentation_tells_the_objectives_as_the_rules_have_them() -> None:
+    [objectives, _] = yaml.safe_load(RULES.read_text())["groups"]
+    rules = {
+        (rule["record"], rule["labels"]["objective"]): rule["expr"]
+        for rule in objectives["rules"]
+        if "objective" in rule.get("labels", {})
+    }
+    told = {"".join(each.split()) for each in promql(METRICS)}
+    for objective in ("attainment", "quality"):
+        bad, events = (rules[f"model:anytime_{what}:rate5m", objective] for what in ("bad_events", "events"))
+        assert "".join(f"1 - ({bad}) / ({events})".split()) in told
 
 
 @needs_promtool

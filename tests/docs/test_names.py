@@ -1,4 +1,4 @@
-"""The names in the documentation are those of the code."""
+"""The names in the documentation are those of the code, and its links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,9 @@ from service.artifact import Artifact
 from service.metrics import Metrics, ModelMetrics
 from service.settings import Settings
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 FLAG = re.compile(r"`--([a-z][a-z-]+)")
 
 
@@ -42,3 +44,19 @@ def test_every_setting_is_explained() -> None:
     text = "".join((DOCS / page).read_text() for page in ("settings.md", "deployment.md"))
     settings = {name.replace("_", "-") for name in Settings.model_fields} - {"api-key"}  # a secret has no flag
     assert settings <= set(FLAG.findall(text))
+
+
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as MkDocs and those who host code write them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading.lower())) for heading in headings}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading_of_it(page: Path) -> None:
+    """MkDocs knows neither the README nor what lies outside of docs/."""
+    for path, anchor in LINK.findall(page.read_text()):
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), path
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"

@@ -1,5 +1,6 @@
 """`anytime plan` as it is run: on times from a file, and on this machine."""
 
+import io
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from simulator import images, times_file
 from simulator.front import FrontCosts
 from simulator.recording import Recording
 from tests.client.test_client import BOOT
+from tests.training.test_progress import Terminal
 
 MODEL = ["--model", str(INT8_MODEL)]
 
@@ -112,10 +114,12 @@ def test_wrong_flags_are_told_by_name(monkeypatch: pytest.MonkeyPatch, flags: tu
         planned(monkeypatch, "--rate", "10", "--budget-ms", "50", *flags)
 
 
-@pytest.mark.parametrize("shown", [[], [str(BOOT)]])
+@pytest.mark.parametrize(("shown", "stderr"), [([], io.StringIO()), ([str(BOOT)], Terminal())])
 def test_this_machine_is_measured(
-    monkeypatch: pytest.MonkeyPatch, embedded: Artifact, tmp_path: Path, shown: list[str]
+    monkeypatch: pytest.MonkeyPatch, embedded: Artifact, tmp_path: Path, shown: list[str], stderr: io.StringIO
 ) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", stderr)
     times = tmp_path / "times.json"
     flags = ("--rate", "20", "--budget-ms", "2000", "--max-batch", "1", "--save-times", str(times))
     planned(monkeypatch, *shown, *flags, "--json", str(tmp_path / "plan.json"))
@@ -126,3 +130,5 @@ def test_this_machine_is_measured(
     assert 0 <= measured.front.refusal <= measured.front.answer
     assert measured.front.answer > 0
     assert len(measured.confidences) == (1 if shown else 5000)
+    told = stderr.getvalue()
+    assert "measuring this machine" in told and "simulating" in told if stderr.isatty() else not told

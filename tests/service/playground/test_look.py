@@ -18,6 +18,8 @@ from tests.service.playground.browsing import (
     ROCKET,
     Open,
     assert_accessible,
+    options_of,
+    payload,
     sample,
     set_budget,
     settled,
@@ -41,9 +43,14 @@ def test_all_of_it_with_the_keyboard_alone(open_page: Open) -> None:
         order.append(focused())
         assert page.evaluate("getComputedStyle(document.activeElement).visibility") == "visible"
         match focused():
+            case "file":
+                with page.expect_file_chooser() as chooser:
+                    page.keyboard.press("Enter")
+                chooser.value.set_files(payload("cup.jpg", "image/jpeg", CUP))
+                expect(page.locator("#answer")).to_contain_text("sure")
             case "Rocket":
                 page.keyboard.press("Enter")
-                expect(page.locator("#answer")).to_contain_text("sure")
+                expect(sample(page, "Rocket")).to_have_attribute("aria-pressed", "true")
             case "model":
                 page.keyboard.press("ArrowDown")
                 expect(page.locator("#model")).to_have_value("fashion-mnist")
@@ -52,11 +59,17 @@ def test_all_of_it_with_the_keyboard_alone(open_page: Open) -> None:
                 expect(page.get_by_role("slider", name="Latency budget")).to_have_attribute(
                     "aria-valuetext", "no limit"
                 )
+            case "point":
+                page.keyboard.press("End")
+                expect(page.get_by_label("Operating point")).to_have_value("own threshold")
+            case "threshold":
+                with page.expect_request(lambda request: options_of(request).get("confidence_threshold") == "0"):
+                    page.keyboard.press("Home")
             case "deeper":
                 page.keyboard.press("Space")
                 expect(page.locator("#deeper")).to_be_checked()
                 break
-    wanted = ["file", "Rocket", "Cup of coffee", "Cat", "model", "budget", "point", "deeper"]
+    wanted = ["file", "Rocket", "Cup of coffee", "Cat", "model", "budget", "point", "threshold", "deeper"]
     assert [name for name in order if name in wanted] == wanted
     settled(page)
     assert "waiting" not in states(page)

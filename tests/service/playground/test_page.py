@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -199,6 +200,10 @@ def test_live_figures_are_those_of_the_metrics(open_page: Open) -> None:
             for reason, words in {"confident": "sure enough", "final": "the deepest exit"}.items():
                 share = total("exits_total", reason=reason) / answers
                 expect(page.locator("#legend")).to_contain_text(f"{words} {100 * share:.0f} %")
+        expect(page.locator("#live-latency-note")).to_contain_text(re.compile(r"half within \d.*99 % (within|over) \d"))
+        expect(page.locator("#live-latency-note")).to_contain_text("Budgets (outlined): half within 200 ms.")
+        assert page.locator("#live-latency .budget").count() == 2
+        expect(page.locator("#live-rate")).to_have_text(re.compile(r"^\d[\d.]* answers/s$"))
         expect(page.locator("#live-load-list")).to_contain_text("Waiting now")
         page.get_by_label("Model").select_option("fashion-mnist")
         expect(page.locator("#live-attainment-note")).to_contain_text("No answers with a budget. None refused.")

@@ -105,6 +105,7 @@ def test_a_stream_that_is_cut_leaves_the_best_answer_so_far(open_page: Open, emb
         expect(page.locator("#answer")).to_have_text(f"{first['label']}, {first['confidence'] * 100:.0f} % sure")
         expect(page.locator("#why")).to_contain_text("ended after exit 1")
         assert states(page) == ["passed", "skipped", "skipped", "skipped"]
+        assert_accessible(page)
         page.get_by_role("button", name="Try again").click()
         expect(page.locator("#why")).to_contain_text("Exit 4 of 4 answered")
 
