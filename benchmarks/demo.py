@@ -122,12 +122,12 @@ def heading() -> str:
 
 
 def line(number: int, hour: Hour) -> str:
-    depth, p99 = hour["mean_depth"] or 0.0, hour["latency_ms"]["p99"]
+    depth, p99 = hour["mean_depth"], hour["latency_ms"]["p99"]
     shares = [f"{share:.0%}" for share in (*reasons(hour), refused(hour), hour["attainment"] or 0.0)]
     confident, load, budget, turned_away, attained = shares
-    bar = f"{'█' * round(WIDTH * depth):░<{WIDTH}}"
+    bar = f"{'█' * round(WIDTH * (depth or 0.0)):░<{WIDTH}} {'–' if depth is None else f'{depth:.2f}':>5}"
     return (
-        f"{number:02}:00  {hour['offered_per_second']:10.0f}  {bar} {depth:5.2f}  {confident:>9}  {load:>7}  "
+        f"{number:02}:00  {hour['offered_per_second']:10.0f}  {bar}  {confident:>9}  {load:>7}  "
         f"{budget:>9}  {turned_away:>7}  {attained:>9}  {f'{p99:.0f} ms' if p99 else '–':>7}"
     )
 
