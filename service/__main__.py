@@ -32,7 +32,7 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from service.protocols.v2.grpc.server import InferenceServer
 
-SWITCH_INTERVAL = 0.0005
+SWITCH_INTERVAL = 0.0001
 """Seconds for which a busy event loop may keep the interpreter from the engine's thread, which needs it often, and not
 for long. Python's 5 ms make a stage of a light network take ten times its time under load.
 """

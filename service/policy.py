@@ -81,13 +81,14 @@ def stop_reason(
     return None
 
 
-def front_in_time(ahead: int, each: float, rest: float, left: float) -> bool:
-    """Whether a request with so many seconds `left` is read in time behind `ahead` others, each of which keeps the
-    front busy for `each` seconds; `rest`: what follows its reading at least. Half of what remains may pass until then.
+def front_in_time(before: int, each: float, alone: float, left: float) -> bool:
+    """Whether a request with so many seconds `left` is answered in time behind `before` others, each of which keeps the
+    front busy for `each` seconds; `alone`: what it takes by itself at least. Half of the time left may pass behind the
+    others, for answers come in batches, and those to come have a right to theirs.
 
-    With nobody ahead it is let in: only a request that is served shows whether what was measured holds.
+    With nobody before it is let in: only a request that is served shows whether what was measured holds.
     """
-    return ahead == 0 or (ahead + 1) * each <= (left - rest) * ROOM
+    return before == 0 or ((before + 1) * each <= left * ROOM and alone <= left)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """What is in front of an engine, in virtual time: one event loop, which lets requests in as the server's does."""
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,21 +51,26 @@ class Front:
     def arrive(self, arrived: Arrived, now: float) -> None:
         self._do(0.0, lambda now: self._welcome(arrived, now), now)
 
-    def settle(self, delivered: Sequence[Action], now: float) -> None:
-        """The engine has answered; each is called when its answer is on its way to the client."""
+    def settle(self, delivered: Sequence[tuple[float, Action]], now: float) -> None:
+        """The engine has answered those with these deadlines; each action is called when the answer is on its way to
+        the client.
+        """
         self._do(0.0, lambda _: self.queue.engine_has_answered(), now)
-        for each in delivered:
-            self.answer(each, now)
+        for deadline, each in delivered:
+            self.answer(deadline, each, now)
 
-    def answer(self, delivered: Action, now: float) -> None:
+    def answer(self, deadline: float, delivered: Action, now: float) -> None:
         """There is an answer, or an error, of one whose request was read."""
-        if not self.costs.answer:
-            delivered(now)
-            return
 
         def done(at: float) -> None:
+            self.queue.leave(deadline)
             self.delivery.add(at - now, at)
             delivered(at)
+
+        if not self.costs.answer:
+            self.queue.leave(deadline)
+            delivered(now)
+            return
 
         self._do(self.costs.answer / 2, done, now)
 
@@ -75,25 +79,27 @@ class Front:
         return self.queue.ahead(deadline) * self.queue.each + max(self.busy_until - now, 0.0)
 
     def _welcome(self, arrived: Arrived, now: float) -> None:
-        if not self._crowded:
-            self.queue.add(math.inf, arrived)
-            self._begin(self.queue.turn(now), now)
-        elif self.queue.refusal(arrived.deadline, arrived.model, now) is None:
-            self.queue.add(arrived.deadline, arrived)
-        else:
+        if (self._crowded or self.queue.anybody) and self.queue.refusal(arrived.deadline, arrived.model, now):
             self._waiting.appendleft((self.costs.refusal, arrived.refused))
+            return
+        self.queue.add(arrived.deadline, arrived)
+        if not self._crowded:
+            self._begin(self.queue.turn(now), now)
 
     def _turn(self, now: float) -> None:
         in_time = []
         for deadline, arrived in self.queue.turn(now):
             if self.queue.late(deadline, arrived.model, now):
+                self.queue.not_read()
                 self._waiting.append((self.costs.refusal, arrived.refused))
             else:
                 in_time.append((deadline, arrived))
         self._begin(in_time, now)
 
     def _begin(self, turn: Sequence[tuple[float, Arrived]], now: float) -> None:
-        self._waiting.extend((self.costs.answer / 2, arrived.read) for _, arrived in turn)
+        for deadline, arrived in turn:
+            self.queue.enter(deadline)
+            self._waiting.append((self.costs.answer / 2, arrived.read))
         self._crowded = bool(turn) or len(self.queue) > 0
         if self._crowded:
             self._waiting.append((0.0, self._turn))

@@ -169,7 +169,7 @@ class Replica:
             if isinstance(refusal, Overloaded):
                 until = min(job.deadline, now + (refusal.retry_after or 0.0))
                 self.front.queue.engine_refused(job.model, until)
-            self.front.answer(self._refused, now)
+            self.front.answer(job.deadline, self._refused, now)
             return
         if self.idle:
             self._begin(now)
@@ -195,7 +195,7 @@ class Replica:
     def _settle(self, stopped: Sequence[tuple[Job, int, Reason]], now: float) -> None:
         """Answer jobs, each at an exit, or not at all where that is 0."""
         if stopped:
-            self.front.settle([self._delivery(*each) for each in stopped], now)
+            self.front.settle([(each[0].deadline, self._delivery(*each)) for each in stopped], now)
 
     def _delivery(self, job: Job, exit: int, reason: Reason) -> Action:
         def delivered(now: float) -> None:

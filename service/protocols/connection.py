@@ -15,12 +15,13 @@ from service.errors import HeadTimeout, HeadTooLarge, OutOfMemory, RequestError,
 from service.protocols.account import REQUEST_ID, glanced
 from service.protocols.bodies import LATE
 from service.protocols.connections import Phase
-from service.protocols.door import PREDICTION, Arrived, Door, is_whole_prediction
+from service.protocols.door import PREDICTION, Arrived, Door, Visit, is_whole_prediction
 from service.protocols.refusals import farewell, in_v2, on_the_wire, refusal
 from service.protocols.watch import Watch
 
 LAST_DATA_RECEIVED = slice(52, 56)
 """Where Linux has it in `struct tcp_info`, in ms."""
+VISIT = "visit"
 PIECE, BODY_PIECE = 512, 16_384
 """Bytes that are read at once, in front of a body and within: no more requests than these hold wait for their turn."""
 REQUEST = 3000
@@ -53,6 +54,8 @@ class Connection(HttpToolsProtocol):
     """What has come behind requests that are not answered yet."""
     its_turn = False
     """What is being read has waited for it."""
+    due: float | None = None
+    """The same, where it is a prediction: its deadline."""
     withheld: RequestResponseCycle | None = None
     """A request that is there, of which the application does not know yet."""
     answered = False
@@ -182,14 +185,14 @@ class Connection(HttpToolsProtocol):
         else:
             self.read(data)
 
-    def read_held(self) -> None:
+    def read_held(self, due: float | None = None) -> None:
         data, self.held = self.held, b""
         if data and self.parser is not None:
             self.flow.resume_reading()
-            self.its_turn = True
+            self.its_turn, self.due = True, due
             first = data[: self.whole or PIECE]
             self.read_piece(first)
-            self.its_turn = False
+            self.its_turn, self.due = False, None
             self.forfeit()
             self.read(data[len(first) :])
 
@@ -359,12 +362,17 @@ class Connection(HttpToolsProtocol):
         self.granted = verdict
         return True
 
-    def begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def begin(self, cycle: RequestResponseCycle, app: ASGI3Application, due: float | None = None) -> None:
         if self.parser is None:
             return
         if self.granted is not None:
             cycle.scope["state"]["verdict"], self.granted = self.granted, None
         self.running = cycle
+        visit = cycle.scope["state"][VISIT] = Visit(self.door.queue)
+        due = self.due if due is None else due
+        if due is not None:
+            visit.begin(due)
+        app = visiting(app, visit)
         super()._start_asgi_task(cycle, closing_unless_read(cycle, app) if cycle.waiting_for_100_continue else app)
 
     def end_with(self, error: RequestError) -> None:
@@ -394,8 +402,26 @@ class Connection(HttpToolsProtocol):
         return self.broken or (cycle is not None and cycle.more_body and cycle is not self.withheld)
 
 
-def complete(cycle: RequestResponseCycle) -> None:
+def visiting(app: ASGI3Application, visit: Visit) -> ASGI3Application:
+    """The application, which ends a visit when it begins to answer: how fast the client reads is not its matter."""
+
+    async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def ending_send(message: ASGISendEvent) -> None:
+            visit.end()
+            await send(message)
+
+        try:
+            await app(scope, receive, ending_send)
+        finally:
+            visit.end()
+
+    return answer
+
+
+def complete(cycle: RequestResponseCycle, due: float | None = None) -> None:
     """The body of its request is there."""
+    if due is not None:
+        cycle.scope["state"][VISIT].begin(due)
     cycle.more_body = False
     cycle.message_event.set()
 

@@ -46,15 +46,36 @@ Refuse = Callable[[RequestError], None]
 class Arrived:
     """An unparsed request. `parts`: where a glance finds its budget and, in the first, its model.
 
-    `read` reads it; `refuse` answers it, where that is still possible, with an error.
+    `read`, given when it is due, reads it; `refuse` answers it, where that is still possible, with an error.
     `model` is known where it waits.
     """
 
     arrival: float
     parts: Sequence[bytes | bytearray]
-    read: Callable[[], None]
+    read: Callable[[float], None]
     refuse: Refuse | None = None
     model: Model | None = None
+
+
+class Visit:
+    """A prediction that is counted among those who are read, from then on until it is answered."""
+
+    def __init__(self, queue: FrontAdmission[Arrived]) -> None:
+        self._queue = queue
+        self._due: float | None = None
+        self._over = False
+
+    def begin(self, due: float) -> None:
+        if not self._over:
+            self._due = due
+            self._queue.enter(due)
+
+    def end(self) -> None:
+        """Also of one that has not begun, and never will, or has ended."""
+        self._over = True
+        if self._due is not None:
+            self._queue.leave(self._due)
+            self._due = None
 
 
 class Door:
@@ -101,22 +122,19 @@ class Door:
 
     def welcome(self, arrived: Arrived) -> None:
         """Read a request when it is its turn, which is now where nobody else is here, or refuse it."""
-        if not self.crowded:
-            self.queue.add(math.inf, arrived)
-            self._begin(self.queue.turn(self.clock()))
-            return
         deadline = self.deadline(arrived)
-        if arrived.refuse is None:
-            # Late rather than never, and not before those who can be in time.
+        if self.crowded or self.queue.anybody:
             now = self.clock()
-            self.queue.add(deadline if self.queue.in_time(deadline, arrived.model, now) else now + LATE, arrived)
-            return
-        arrived.model = self._model(arrived.parts[0])
-        refusal = self.queue.refusal(deadline, arrived.model, self.clock())
-        if refusal is None:
-            self.queue.add(deadline, arrived)
-        else:
-            self._refuse(refusal, deadline, arrived, arrived.refuse)
+            arrived.model = self._model(arrived.parts[0])
+            if arrived.refuse is None:
+                # Late rather than never, and not before those who can be in time.
+                deadline = deadline if self.queue.in_time(deadline, arrived.model, now) else now + LATE
+            elif refusal := self.queue.refusal(deadline, arrived.model, now):
+                self._refuse(refusal, deadline, arrived, arrived.refuse)
+                return
+        self.queue.add(deadline, arrived)
+        if not self.crowded:
+            self._begin(self.queue.turn(self.clock()))
 
     def welcome_other(self, begin: Callable[[], None], first: bool = False) -> None:
         """Begin what is no prediction, one at a time: where predictions wait, for a small share of the time.
@@ -143,6 +161,7 @@ class Door:
         now, in_time, loop = self.clock(), [], asyncio.get_running_loop()
         for deadline, arrived in self.queue.turn(now):
             if arrived.refuse is not None and self.queue.late(deadline, arrived.model, now):
+                self.queue.not_read()
                 loop.call_soon(self._refuse, Overloaded, deadline, arrived, arrived.refuse)
             else:
                 in_time.append((deadline, arrived))
@@ -150,8 +169,8 @@ class Door:
 
     def _begin(self, turn: Sequence[tuple[float, Arrived]]) -> None:
         loop = asyncio.get_running_loop()
-        for _, arrived in turn:
-            loop.call_soon(arrived.read)
+        for deadline, arrived in turn:
+            loop.call_soon(arrived.read, deadline)
         self._begin_other()
         self.crowded = bool(turn) or len(self.queue) > 0 or self._other_since is not None or bool(self._others)
         if self.crowded:

@@ -82,6 +82,7 @@ class Front:
     def __init__(self, entrance: Entrance | None = None) -> None:
         self.metrics = Metrics(max_batch=1)
         self.bodies: list[bytes] = []
+        self.may_answer = True
         self.state = ServerState()
         app = FastAPI()
         app.state.door = self.door = Door(
@@ -98,12 +99,13 @@ class Front:
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:
         body = await Request(scope, receive).body()
         self.bodies.append(body)
+        await until(lambda: self.may_answer)
         await PlainTextResponse(body)(scope, receive, send)
 
     def crowd(self, seconds: float = 1e-6) -> None:
         """Somebody with no hurry keeps the event loop busy, and so does each who waits."""
         self.door.crowded, self.door.queue.each = True, seconds
-        self.door.queue.add(-math.inf, Arrived(-math.inf, [], lambda: None))
+        self.door.queue.add(-math.inf, Arrived(-math.inf, [], lambda _: None))
 
     def clear(self) -> None:
         self.door._turn()
@@ -200,6 +202,53 @@ def test_a_body_in_pieces_waits_for_its_turn_too() -> None:
     front.run(client)
 
 
+@pytest.mark.parametrize("end", ["answered", "left"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_who_is_read_is_before_others_until_it_is_answered(end: str, whole: bool) -> None:
+    front, sent = Front(), request()
+    front.may_answer, before = False, partial(front.door.queue.before, math.inf)
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        if not whole:
+            writer.write(sent[:-3])
+            await until(lambda: front.state.tasks)
+            assert before() == 0
+        writer.write(sent if whole else sent[-3:])
+        await until(lambda: front.bodies)
+        assert (before(), front.door.queue.before(0.0)) == (1, 0)
+        if end == "left":
+            writer.close()
+            await until(lambda: not front.state.connections)
+        front.may_answer = True
+        if end == "answered":
+            await response(reader)
+        await until(lambda: not front.state.tasks)
+        assert before() == 0
+        writer.close()
+
+    front.run(client)
+
+
+def test_who_leaves_before_all_has_come_is_before_nobody() -> None:
+    front = Front()
+
+    async def client(port: int) -> None:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        front.crowd()
+        writer.write(request(headers="Expect: 100-continue\r\n")[:-3])
+        await until(lambda: front.state.tasks)
+        writer.write(b"ure")
+        await until(lambda: len(front.door.queue) == 2)
+        writer.close()
+        await until(lambda: not front.state.tasks)
+        front.clear()
+        await until(lambda: not front.door.crowded)
+        assert front.door.queue.before(math.inf) == 0
+
+    front.run(client)
+
+
 def test_what_comes_behind_a_request_that_waits_is_answered_after_it() -> None:
     front = Front()
 
@@ -285,7 +334,7 @@ def test_every_prediction_keeps_those_after_it_waiting(headers: str) -> None:
     ],
 )
 def test_the_budget_is_seen_at_a_glance(said: bytes, seconds: float) -> None:
-    assert Front().door.deadline(Arrived(0.0, [said], lambda: None)) == pytest.approx(seconds)
+    assert Front().door.deadline(Arrived(0.0, [said], lambda _: None)) == pytest.approx(seconds)
 
 
 def test_who_leaves_while_waiting_is_not_read() -> None:
