@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import INT8_MODEL
@@ -149,3 +150,17 @@ def test_an_impossible_setting_is_told_before_ray_starts(args: str, said: str, t
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1
     assert said in ended.stderr
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_serve_run_and_serve_deploy_find_an_application_behind_the_config() -> None:
+    from ray._common.utils import import_attr
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as build
+    from ray.serve.schema import ServeDeploySchema
+
+    [application] = ServeDeploySchema.model_validate(yaml.safe_load(SHIPPED.read_text())).applications
+    builder, [deployment] = import_attr(application.import_path), application.deployments
+    for args in (application.args, {"threads": "1"}):  # of the file, and of a command line
+        assert build(builder, args)._bound_deployment.name == deployment.name
+    with pytest.raises(ValueError, match="port is no setting of a replica"):
+        build(builder, {"port": "1"})
