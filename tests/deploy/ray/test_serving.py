@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks import INT8_MODEL
 from benchmarks.ray.server import PATIENCE, Ray
 from benchmarks.server import Server
+from tests.deploy.asking import asking
 from tests.deploy.processes import ROOT, eventually
-from tests.deploy.ray.asking import asking
 
 SAMPLES = [path for path in sorted((ROOT / "service/playground/samples").iterdir()) if path.suffix in (".png", ".jpg")]
 ENDLESS = "/predict?latency_budget_ms=inf&top_k=3"
