@@ -31,8 +31,8 @@ class RoutingSettings(BaseSettings):
 
     model: Path = Field(INT8_MODEL, description="artifact")
     replicas: list[int] = Field([1, 10, 100, 1000], min_length=1, description="numbers of replicas")
-    load: float = Field(0.9, gt=0, description="rate of each, as a share of the most that it could answer")
-    budget_ms: float = Field(20, gt=0, description="latency budget, in ms")
+    load: float = Field(0.6, gt=0, description="rate of each, as a share of the most that it could answer")
+    budget_ms: float = Field(50, gt=0, description="latency budget, in ms")
     requests: int = Field(50_000, ge=100, description="requests per run, at least")
     images: int = Field(2000, ge=1, description="images whose confidences are recorded")
     max_batch: int = Field(32, ge=1, description="most images that run together")
