@@ -28,7 +28,8 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(FRESH) && $(@D)/$(INSTALL) -e '.[cpu,train,dev]'
 	touch $@
 
-# KServe's clients are tested in a layer over that one, with the older versions of some packages that they need.
+# KServe's clients, and objects of operators, are tested in a layer over that one, with the older versions of some packages
+# that they need, and without cloudcoil's plugin for pytest.
 .venv-kserve/installed: tests/service/clients/kserve.txt $(DEV)/installed
 	rm -rf $(@D) && $(DEV)/bin/python -m venv --without-pip $(@D)
 	$(DEV)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))" \

@@ -1,9 +1,10 @@
 """Send a schedule of pictures whose labels are known to a target, and see what becomes of each."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 
 from anytime_client.load.arrivals import Times
 from anytime_client.load.result import Result, measured, share
-from anytime_client.load.run import OpenLoop, event_loop, without_collection
+from anytime_client.load.run import LEAD, OpenLoop, event_loop, without_collection
 from anytime_client.load.targets import Target
+
+Events = Mapping[float, Callable[[], object]]
+NONE: Events = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,18 @@ def drive(
 
 
 async def driving(
-    target: Target, schedule: Times, pictures: Pictures, budget: float, connections: int = 2048, patience: float = 1
+    target: Target,
+    schedule: Times,
+    pictures: Pictures,
+    budget: float,
+    connections: int = 2048,
+    patience: float = 1,
+    events: Events = NONE,
 ) -> Judged:
-    """As `drive`, on the running loop."""
+    """As `drive`, on the running loop. `events`: what else happens, by time of the schedule."""
     requests = [target.request(png) for png in pictures.pngs[: len(schedule)]]
     run = OpenLoop(target.url, requests, schedule.tolist(), connections, patience)
+    for at, event in events.items():
+        asyncio.get_running_loop().call_later(LEAD + at, event)
     result = await measured(run, target, budget)
     return Judged(**vars(result), labels=pictures.labels[np.arange(len(schedule)) % len(pictures.pngs)])

@@ -17,12 +17,11 @@ from anytime_client.load import arrivals
 from anytime_client.load.arrivals import Times
 from anytime_client.load.targets import anytime
 from benchmarks import INT8_MODEL, images, report, tables
-from benchmarks.capacity import CLIENTS, WARM
+from benchmarks.capacity import with_early_exits
 from benchmarks.drive import Judged, Pictures, drive
 from benchmarks.server import Server, spent
 from benchmarks.simulate.foretelling import Served, foretold
 from service.settings import Settings
-from simulator.closed import ask_all
 from simulator.front import FrontCosts
 from training.progress import bar
 
@@ -46,7 +45,7 @@ def main() -> None:
     with Server("--model", str(asked.model), *flags) as server:
         target = anytime(server.url, BUDGET)
         for name, schedule in bar(loads(rng).items(), "loads"):
-            capacity = closed(server, pictures)
+            capacity = with_early_exits(server.url, pictures.pngs[:CLOSED])
             schedules[name] = schedule(capacity)
             cpu, result = spent(server, partial(drive, target, schedules[name], pictures, BUDGET))
             rows[name] = figures(result, cpu, capacity)
@@ -71,13 +70,6 @@ def loads(rng: np.random.Generator) -> Mapping[str, Callable[[float], Times]]:
         for multiple in MULTIPLES
     }
     return steady | {BURSTS: lambda capacity: arrivals.on_off(capacity / 2, 5, 1, 5, 2 * SECONDS, rng)}
-
-
-def closed(server: Server, pictures: Pictures) -> float:
-    """Answers per second to clients that wait for each."""
-    path = "/predict?latency_budget_ms=inf"
-    ask_all(server.url, path, pictures.pngs[:WARM], CLIENTS)
-    return ask_all(server.url, path, pictures.pngs[:CLOSED], CLIENTS).per_second
 
 
 def figures(result: Judged, cpu: float, capacity: float) -> dict[str, Any]:

@@ -4,11 +4,12 @@
 killed replica costs, and whether the simulator foretells the replicas.
 """
 
+import asyncio
 import os
 import signal
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,10 +19,11 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from anytime_client.load.arrivals import Times, poisson
+from anytime_client.load.run import event_loop
 from anytime_client.load.targets import anytime
 from benchmarks import heavier, images, report, tables
-from benchmarks.capacity import CLIENTS, WARM, AlwaysLast, always_last
-from benchmarks.drive import Judged, Pictures, drive
+from benchmarks.capacity import CLIENTS, WARM, AlwaysLast, always_last, with_early_exits
+from benchmarks.drive import Judged, Pictures, drive, driving
 from benchmarks.ray.server import Ray
 from benchmarks.server import Server
 from benchmarks.simulate.recording import record
@@ -46,7 +48,11 @@ SIMULATED = {
     Router.BUDGET_AWARE: Routing.BUDGET_AWARE,
 }
 PATH = "/predict?latency_budget_ms=inf"
-WINDOW = 0.25
+MULTIPLES = (0.5, 1, 2)
+"""Loads, by what one process answers in a closed loop with early exits."""
+BURST, BEFORE = 16, 0.005
+"""So many requests at once, so many seconds before a replica is killed, for it to have some under way."""
+WINDOW = 0.5
 BACK = 0.95
 """A window is as before the kill where so great a share of the attainment of before is back."""
 
@@ -68,39 +74,40 @@ def main() -> None:
     pictures = images.pictures(settings.images)
     with TemporaryDirectory() as folder:
         model = heavier.widened(Path(folder, "widened.onnx"))
-        last, alone, runs = measured(settings, model, pictures)
+        unit, alone, runs = measured(settings, model, pictures)
         with doing("simulating"):
-            told = simulated(settings, model, pictures, schedules(last, settings), runs)
+            told = simulated(settings, model, pictures, schedules(unit, settings), runs)
     figures = {
         "budget_ms": BUDGET * 1000,
         "replicas": settings.replicas,
-        "always_last_per_second": round(last.per_second, 1),
+        "unit_per_second": round(unit, 1),
         "alone": alone,
         "runs": {name: {key: each for key, each in run.items() if key != "outside"} for name, run in runs.items()},
         "simulated": told,
         "ratios": ratios(alone, runs),
     }
-    print(tables.loads({f"{name}, {key}": run[key] for name, run in runs.items() for key in ("1×", "2×")}))
+    print(tables.loads({f"{name}, {key}": run[key] for name, run in runs.items() for key in schedules(unit, settings)}))
     report.save("ray", {"settings": settings.model_dump(mode="json")} | figures)
 
 
 def measured(
     settings: BenchmarkSettings, model: Path, pictures: Pictures
-) -> tuple[AlwaysLast, dict[str, Any], dict[str, dict[str, Any]]]:
-    """What one process answers at its last exit; of a lone client, and under load, by server."""
+) -> tuple[float, dict[str, Any], dict[str, dict[str, Any]]]:
+    """What one process answers a second, as it is used; of a lone client, and under load, by server."""
     alone, runs = dict[str, Any](), dict[str, dict[str, Any]]()
     with doing(ONE), Server("--threads", "1", "--model", str(model)) as server:
         alone[ONE] = lone(server, pictures, settings.alone)
         last = always_last(server.url, pictures)
-        runs[ONE] = loaded(server, last, pictures, settings)
+        unit = with_early_exits(server.url, pictures.pngs)
+        runs[ONE] = loaded(server, last, unit, pictures, settings)
     for router in bar(settings.routers, "routers"):
         with replicas(settings, router, model) as ray:
             alone[router] = lone(ray, pictures, settings.alone)
             ask_all(ray.url, PATH, pictures.pngs[:WARM], CLIENTS)
-            runs[router] = loaded(ray, last, pictures, settings)
+            runs[router] = loaded(ray, last, unit, pictures, settings)
             runs[router]["outside"] = outside_the_stages(ray.url, pictures.pngs[:REQUESTS])
-            runs[router]["killed"] = killed(ray, last, pictures, settings)
-    return last, alone, runs
+            runs[router]["killed"] = killed(ray, unit, pictures, settings)
+    return unit, alone, runs
 
 
 def replicas(settings: BenchmarkSettings, router: Router, model: Path) -> Ray:
@@ -121,47 +128,49 @@ def lone(server: Server | Ray, pictures: Pictures, count: int) -> dict[str, floa
     }
 
 
-def schedules(last: AlwaysLast, settings: BenchmarkSettings) -> dict[str, Times]:
-    """In multiples of what one process answers at its last exit; the same to every server."""
+def schedules(unit: float, settings: BenchmarkSettings) -> dict[str, Times]:
+    """The same to every server."""
     rng = np.random.default_rng(0)
-    return {f"{each}×": poisson(each * last.per_second, settings.seconds, rng) for each in (1, 2)}
+    return {f"{each:g}×": poisson(each * unit, settings.seconds, rng) for each in MULTIPLES}
 
 
 def loaded(
-    server: Server | Ray, last: AlwaysLast, pictures: Pictures, settings: BenchmarkSettings
+    server: Server | Ray, last: AlwaysLast, unit: float, pictures: Pictures, settings: BenchmarkSettings
 ) -> dict[str, dict[str, Any]]:
-    target = anytime(server.url, BUDGET)
-    return {
-        name: last.compared(drive(target, schedule, pictures, BUDGET), settings.seconds)
-        for name, schedule in schedules(last, settings).items()
-    }
+    target, runs = anytime(server.url, BUDGET), dict[str, dict[str, Any]]()
+    for name, schedule in schedules(unit, settings).items():
+        figures = last.compared(drive(target, schedule, pictures, BUDGET), settings.seconds)
+        runs[name] = figures | {"load": round(figures["offered_per_second"] / unit, 2)}
+    return runs
 
 
-def killed(ray: Ray, last: AlwaysLast, pictures: Pictures, settings: BenchmarkSettings) -> dict[str, Any]:
-    """A replica ends without a word in the middle of half the load of one process."""
-    at, rate = settings.seconds / 2, last.per_second / 2
-    schedule = poisson(rate, settings.seconds, np.random.default_rng(1))
-    timer = threading.Timer(at, os.kill, (ray.replicas[0], signal.SIGKILL))
-    timer.start()
-    result = drive(anytime(ray.url, BUDGET), schedule, pictures, BUDGET)
-    timer.join()
+def killed(ray: Ray, unit: float, pictures: Pictures, settings: BenchmarkSettings) -> dict[str, Any]:
+    """A replica ends without a word, just after a burst in the middle of half the load of one process."""
+    at = settings.seconds / 2
+    steady = poisson(unit / 2, settings.seconds, np.random.default_rng(1))
+    schedule = np.sort(np.append(steady, np.full(BURST, at - BEFORE)))
+    kill = partial(os.kill, ray.replicas[0], signal.SIGKILL)
+    with asyncio.Runner(loop_factory=event_loop) as runner:
+        result = runner.run(driving(anytime(ray.url, BUDGET), schedule, pictures, BUDGET, events={at: kill}))
     return after_kill(result, at, settings.seconds)
 
 
 def after_kill(result: Judged, at: float, seconds: float) -> dict[str, Any]:
-    """`lost`: requests without an answer that nobody refused, `under_way` how many were at the time. `back`: seconds
-    until a window has `BACK` of the attainment of before, or None.
+    """`under_way`: requests at the kill, on all replicas. `lost`: those without an answer that nobody refused;
+    `lost_later`: and that were sent after the kill. `back`: seconds until a window has `BACK` of the attainment of
+    before, or None.
     """
     refused = np.isin(result.status, (422, 429, 503))
     lost = ~result.answered & ~refused & (result.status != -1)
     under_way = (result.scheduled <= at) & (result.scheduled + result.latency > at)
-    before = float(result.in_budget[result.scheduled < at].mean())
+    before = float(result.in_budget[result.scheduled + result.budget < at].mean())
     edges = np.arange(at, seconds - WINDOW, WINDOW)
     windows = [result.in_budget[(result.scheduled >= edge) & (result.scheduled < edge + WINDOW)] for edge in edges]
     as_before = [len(window) > 0 and 0 < BACK * before <= float(window.mean()) for window in windows]
     return {
         "attainment_before": round(before, 4),
         "lost": int(lost.sum()),
+        "lost_later": int((lost & (result.scheduled > at)).sum()),
         "under_way": int(under_way.sum()),
         "back": round((as_before.index(True) + 1) * WINDOW, 2) if any(as_before) else None,
         "attainment_after": round(float(result.in_budget[result.scheduled >= at].mean()), 4),

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,12 @@ from training import data
 PICTURES = Pictures([b"even", b"odd"], np.array([0, 1]))
 
 
-def against(respond: Respond, schedule: arrivals.Times, *, stall: float = 0, **limits: Any) -> Judged:
-    """Drive a scripted target; `stall`: seconds for which the loop then stands."""
+def against(respond: Respond, schedule: arrivals.Times, **options: Any) -> Judged:
+    """Drive a scripted target."""
 
     async def whole() -> Judged:
         async with scripted(respond) as url:
-            if stall:
-                asyncio.get_running_loop().call_later(0.2, time.sleep, stall)
-            return await driving(Target("scripted", url, "/"), schedule, PICTURES, budget=0.05, **limits)
+            return await driving(Target("scripted", url, "/"), schedule, PICTURES, budget=0.05, **options)
 
     return asyncio.run(whole())
 
@@ -70,9 +69,9 @@ def test_a_slow_target_does_not_hold_up_the_next_sends() -> None:
 
 
 def test_a_late_generator_says_so_and_counts_latency_from_the_schedule() -> None:
-    result = against(zero, arrivals.constant(100, 0.5), stall=0.3)
+    result = against(zero, arrivals.constant(100, 0.5), events={0.1: partial(time.sleep, 0.3)})
     delayed = result.late > 0.15
-    assert delayed.any()
+    assert 0.1 <= result.scheduled[delayed].min() < 0.2
     assert (result.latency[delayed] > 0.15).all()
     assert result.summary(0.5)["generator"]["late_ms"]["p100"] > 150
 

@@ -24,8 +24,9 @@ def run(status_at: dict[float, int], slow_until: float = KILL) -> Judged:
 
 def test_what_broke_is_lost_but_not_what_was_refused_or_has_left() -> None:
     said = after_kill(run({4.99: NO_ANSWER, 5.0: 500, 5.01: 503, 5.02: 429, 5.03: GIVEN_UP}), KILL, SECONDS)
-    assert said["lost"] == 2
+    assert (said["lost"], said["lost_later"]) == (2, 0)
     assert said["under_way"] == 2  # from 4.99 and 5.00
+    assert after_kill(run({5.01: NO_ANSWER, 5.02: 500}), KILL, SECONDS)["lost_later"] == 2
 
 
 @pytest.mark.parametrize("slow", [0.0, 0.3, 2.0])

@@ -1,18 +1,21 @@
 """The shipped configuration of nginx, before a real server."""
 
+import json
 import re
 import shutil
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
 from benchmarks.server import Server
 from simulator.server import free_port
+from tests.deploy.asking import asking
 from tests.deploy.processes import ROOT, eventually, running
 
 EDGE = ROOT / "deploy" / "edge"
@@ -23,10 +26,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def edge(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+@contextmanager
+def nginx(server: Server, folder: Path) -> Iterator[httpx.Client]:
     """A client of nginx, which runs as it does in its container, but that it has no name to look up."""
-    folder, port = tmp_path_factory.mktemp("edge"), free_port()
+    port = free_port()
     here = {
         "/tmp/": f"{folder}/",
         "/etc/nginx/tls": str(folder / "none"),
@@ -40,10 +43,19 @@ def edge(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[h
             text = text.replace(shipped, ours)
         (folder / file.name).write_text(text)
     subprocess.run(["sh", folder / "certificate.sh"], check=True, capture_output=True)
-    trust = ssl.create_default_context(cafile=folder / "tls" / "fullchain.pem")
-    nginx = running("nginx", "-c", folder / "nginx.conf", "-g", "daemon off;")
-    with nginx, httpx.Client(base_url=f"https://localhost:{port}", verify=trust, timeout=30) as client:
+    client = httpx.Client(base_url=f"https://localhost:{port}", verify=trusting(folder), timeout=30)
+    with running("nginx", "-c", folder / "nginx.conf", "-g", "daemon off;"), client:
         eventually(lambda: client.get("/health/ready"))
+        yield client
+
+
+def trusting(folder: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=folder / "tls" / "fullchain.pem")
+
+
+@pytest.fixture(scope="module")
+def edge(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with nginx(server, tmp_path_factory.mktemp("edge")) as client:
         yield client
 
 
@@ -82,3 +94,15 @@ def test_one_address_has_only_so_many_requests_at_a_time(edge: httpx.Client, ser
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_connections")
         assert server.client.get("/health/live").status_code == 200
     assert eventually(lambda: edge.get("/health/live"), lambda answer: answer.status_code == 200)
+
+
+def test_sigterm_lets_all_who_were_admitted_have_their_answer(tmp_path: Path) -> None:
+    logged = ("--access-log", "--log-format", "json")
+    with Server(*logged, "--drain-delay-ms", "500") as server, nginx(server, tmp_path) as edge:
+        with asking(str(edge.base_url), PICTURE.read_bytes(), 8, trusting(tmp_path)) as counts:
+            eventually(lambda: counts["200"], lambda came: came >= 20)
+            server.terminate()
+            assert server.wait() == 0
+        lines = [json.loads(line) for line in "".join(server.log).splitlines() if '"anytime.access"' in line]
+    assert counts["200"] == sum((line["path"], line["status"]) == ("/predict", 200) for line in lines)
+    assert counts.keys() <= {"200", "503"}  # who came too late is told so

@@ -1,14 +1,17 @@
 """How many replicas a load needs."""
 
+import sys
 from itertools import count
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from deploy.ray.scaling import GROWTH, TOLERANCE, Counts, Load, Scaling, replicas_needed, reported
+from tests.deploy.processes import ROOT
 
 TARGETS = Load(busy=0.7, felt=0.05, wait=0.005)
 values = st.floats(0, 2)
@@ -89,3 +92,32 @@ def test_ray_is_told_how_many_it_needs() -> None:
     assert Scaling(busy=0.7)(context) == (4, {})
     assert Scaling(busy=1.4)(context) == (2, {})
     assert Scaling()(SimpleNamespace(aggregated_metrics=None, target_num_replicas=3)) == (3, {})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Ray is tested on Linux")
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_heeds_the_shipped_delays_when_it_grows_and_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.serve import autoscaling_policy
+    from ray.serve._private.autoscaling_state import _resolve_policy_callable
+    from ray.serve.config import AutoscalingConfig
+
+    shipped = yaml.safe_load((ROOT / "deploy" / "ray" / "config.yaml").read_text())["applications"][0]["deployments"][0]
+    config = AutoscalingConfig(**shipped["autoscaling_config"])
+    policy = autoscaling_policy._apply_autoscaling_config(_resolve_policy_callable(config.policy))
+    clock = count()
+    monkeypatch.setattr(autoscaling_policy, "time", SimpleNamespace(time=lambda: next(clock)))
+    context = SimpleNamespace(config=config, policy_state={}, target_num_replicas=2, total_num_requests=1)
+
+    def target_after_a_second(busy: float) -> int:
+        context.aggregated_metrics = {"busy": {"a": busy}, "felt": {"a": 0.0}, "wait": {"a": 0.0}}
+        context.current_num_replicas = context.target_num_replicas
+        target: int
+        target, context.policy_state = policy(context)
+        context.target_num_replicas = target
+        return target
+
+    up, down = int(config.upscale_delay_s), int(config.downscale_delay_s)
+    assert [target_after_a_second(1.4) for _ in range(up + 1)] == [2] * up + [4]
+    assert [target_after_a_second(0.35) for _ in range(down)] == [4] * down
+    assert target_after_a_second(0.7) == 4  # as it should be: the delay begins anew
+    assert [target_after_a_second(0.35) for _ in range(down + 1)] == [4] * down + [2]

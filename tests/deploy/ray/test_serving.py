@@ -8,22 +8,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import INT8_MODEL
 from benchmarks.ray.server import PATIENCE, Ray
 from benchmarks.server import Server
+from tests.deploy.asking import asking
 from tests.deploy.processes import ROOT, eventually
-from tests.deploy.ray.asking import asking
 
 SAMPLES = [path for path in sorted((ROOT / "service/playground/samples").iterdir()) if path.suffix in (".png", ".jpg")]
+EXITS = "anytime_exits_total"
 ENDLESS = "/predict?latency_budget_ms=inf&top_k=3"
 CLIENTS = 4
+TWO = ("--replicas", "2", "--cpus", "3", "--model", str(INT8_MODEL))
 SHIPPED = ROOT / "deploy" / "ray" / "config.yaml"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Ray is tested on Linux")
@@ -32,7 +37,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Ray is tested o
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
     config = with_args("{threads: 1, access_log: true, log_format: json}", tmp_path_factory.mktemp("ray"))
-    with Ray(str(config), "--replicas", "2", "--cpus", "3", "--model", str(INT8_MODEL)) as running:
+    with Ray(str(config), *TWO) as running:
         yield running
 
 
@@ -107,7 +112,7 @@ def test_each_answer_has_one_request_id(served: Ray) -> None:
 
 def test_metrics_are_those_of_all_replicas(served: Ray) -> None:
     def answered() -> float:
-        return sum(value for name, _, value in samples(served.client) if name == "anytime_exits_total")
+        return sum(value for name, _, value in samples(served.client) if name == EXITS)
 
     before = answered()
     for _ in range(10):
@@ -140,6 +145,19 @@ def test_sigterm_lets_all_who_were_admitted_have_their_answer(served: Ray) -> No
     assert counts["200"] == answered(served) - before  # what else came, came to no replica
 
 
+def test_rays_own_proxy_with_our_router_asks_all_replicas_and_counts_budgets_from_when_it_was_asked() -> None:
+    picture, budgets = SAMPLES[0].read_bytes(), [1e3 * seconds for seconds in range(60, 100)]
+    with Ray("--router", "budget-aware", *TWO) as served, ThreadPoolExecutor(CLIENTS) as pool:
+        ask = partial(predict, served.client, picture)
+        answers = list(pool.map(ask, [f"/predict?latency_budget_ms={budget}" for budget in budgets]))
+        counted = [(labels["replica"], value) for name, labels, value in samples(served.client) if name == EXITS]
+    assert {answer["label"] for answer in answers} == {"Ankle boot"}
+    assert [answer["latency"]["budget_ms"] for answer in answers] == budgets
+    assert all(answer["latency"]["spent_ms"] > 0 for answer in answers)
+    assert sum(value for _, value in counted) == len(budgets)
+    assert len({replica for replica, value in counted if value}) == 2
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [("{port: 1}", "port is no setting of a replica"), ("{no_such: 1}", "no_such is no setting")],
@@ -149,3 +167,17 @@ def test_an_impossible_setting_is_told_before_ray_starts(args: str, said: str, t
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1
     assert said in ended.stderr
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_serve_run_and_serve_deploy_find_an_application_behind_the_config() -> None:
+    from ray._common.utils import import_attr
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as build
+    from ray.serve.schema import ServeDeploySchema
+
+    [application] = ServeDeploySchema.model_validate(yaml.safe_load(SHIPPED.read_text())).applications
+    builder, [deployment] = import_attr(application.import_path), application.deployments
+    for args in (application.args, {"threads": "1"}):  # of the file, and of a command line
+        assert build(builder, args)._bound_deployment.name == deployment.name
+    with pytest.raises(ValueError, match="port is no setting of a replica"):
+        build(builder, {"port": "1"})
