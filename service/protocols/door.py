@@ -125,13 +125,14 @@ class Door:
         deadline = self.deadline(arrived)
         if self.crowded or self.queue.anybody:
             now = self.clock()
-            arrived.model = self._model(arrived.parts[0])
             if arrived.refuse is None:
                 # Late rather than never, and not before those who can be in time.
                 deadline = deadline if self.queue.in_time(deadline, arrived.model, now) else now + LATE
-            elif refusal := self.queue.refusal(deadline, arrived.model, now):
-                self._refuse(refusal, deadline, arrived, arrived.refuse)
-                return
+            else:
+                arrived.model = self._model(arrived.parts[0])
+                if refusal := self.queue.refusal(deadline, arrived.model, now):
+                    self._refuse(refusal, deadline, arrived, arrived.refuse)
+                    return
         self.queue.add(deadline, arrived)
         if not self.crowded:
             self._begin(self.queue.turn(self.clock()))
